@@ -1,0 +1,167 @@
+"""What each stage costs, measured side by side: see ./tour bench, which sets this up.
+
+Writes bench/results/*.json, and draws the tables and figures in docs/figures/ from them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pathlib
+import platform
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import servers
+from experiments import EXPERIMENTS, Result, Settings
+from report import draw, terminal_table
+
+RESULTS = servers.ROOT / "bench" / "results"
+
+
+def machine() -> dict[str, object]:
+    """Where and with what it was measured: a figure without it says nothing."""
+    cpu = "unknown"
+    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            cpu = line.partition(":")[2].strip()
+    compiler = subprocess.run(
+        [os.environ.get("CXX", "c++"), "--version"], capture_output=True, text=True
+    )
+    return {
+        "cpu": cpu,
+        "cpus": len(servers.CPUS),
+        "kernel": f"{platform.system()} {platform.release()}",
+        "compiler": compiler.stdout.partition("\n")[0] + ", -O2",
+        "date": time.strftime("%Y-%m-%d"),
+        "descriptors": servers.raise_descriptor_limit(),
+        "server_cpu": servers.SERVER_CPU,
+        "load_cpu": servers.LOAD_CPU,
+    }
+
+
+def progress(text: str) -> None:
+    """A line that is overwritten on a terminal, and one after another elsewhere."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[K    {text}")
+        sys.stderr.flush()
+    else:
+        print(f"    {text}", file=sys.stderr, flush=True)
+
+
+def clear_progress() -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[K")
+
+
+def as_json(result: Result, where: dict[str, object], settings: Settings) -> dict[str, object]:
+    claims = [
+        {
+            "claim": name,
+            "measured": round(value, 3),
+            "must be": f"{sign} {limit:g}",
+            "holds": holds(value, sign, limit),
+        }
+        for name, value, sign, limit in result.claims
+    ]
+    return {
+        "title": result.title,
+        "note": result.note,
+        "machine": where,
+        "settings": {"rounds": settings.rounds, "seconds": settings.seconds},
+        "columns": result.columns,
+        "rows": result.rows,
+        "claims": claims,
+        "redone": result.redone,
+        "rounds": result.rounds,
+    }
+
+
+def holds(value: float, sign: str, limit: float) -> bool:
+    return value <= limit if sign == "<=" else value > limit
+
+
+def positive(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 to 1000")
+    return int(text)
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="./tour bench", description="Measures what the stages cost."
+    )
+    names = ", ".join(EXPERIMENTS)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {names}; none: all of them")
+    parser.add_argument(
+        "--rounds", type=positive, default=5, help="rounds, of which the median counts (5)"
+    )
+    parser.add_argument("--seconds", type=positive, default=2, help="length of a run of wrk (2)")
+    parser.add_argument("--draw", action="store_true", help="only draw anew what has been measured")
+    parser.add_argument("--peers", type=pathlib.Path, help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    for name in chosen.names:
+        if name not in EXPERIMENTS:
+            parser.error(f"there is no '{name}' to measure; there are: {names}")
+    return chosen
+
+
+def measure(chosen: argparse.Namespace, folder: str) -> None:
+    where = machine()
+    if int(str(where["descriptors"])) < 3000:
+        raise RuntimeError(
+            "a process may have too few descriptors here (ulimit -Hn): 3000 at least"
+        )
+    settings = Settings(
+        rounds=chosen.rounds,
+        seconds=chosen.seconds,
+        descriptors=int(str(where["descriptors"])),
+        folder=pathlib.Path(folder),
+        nginx=str(chosen.peers / "usr/sbin/nginx"),
+        lighttpd=str(chosen.peers / "usr/sbin/lighttpd"),
+        lighttpd_modules=str(chosen.peers / "usr/lib/lighttpd"),
+        progress=progress,
+    )
+    RESULTS.mkdir(exist_ok=True)
+    for name in chosen.names or EXPERIMENTS:
+        start = time.monotonic()
+        result = EXPERIMENTS[name](settings)
+        clear_progress()
+        data = as_json(result, where, settings)
+        (RESULTS / f"{name}.json").write_text(json.dumps(data, indent=1) + "\n")
+        print(terminal_table(data))
+        print(f"({name}: {time.monotonic() - start:.0f} s)\n", flush=True)
+
+
+def interrupted(number: int, _frame: object) -> None:
+    raise KeyboardInterrupt(signal.Signals(number).name)
+
+
+def main() -> int:
+    chosen = options()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupted)
+    try:
+        if not chosen.draw:
+            with tempfile.TemporaryDirectory(prefix="bench.") as folder:
+                measure(chosen, folder)
+        for path in draw(RESULTS, servers.ROOT / "docs" / "figures"):
+            print(f"    {path.relative_to(servers.ROOT)}")
+    except KeyboardInterrupt:
+        clear_progress()
+        print("bench: interrupted; what had been measured before is kept", file=sys.stderr)
+        return 130
+    except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+        clear_progress()
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    os.chdir(servers.ROOT)
+    sys.exit(main())

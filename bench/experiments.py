@@ -1,0 +1,412 @@
+"""What is measured. Each experiment returns the rounds as they came and the table made of them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from statistics import median
+from typing import Any
+
+import load
+import servers
+from report import cell
+from servers import Server, eventually, running, stage
+
+STAGES = ["03", "04", "05", "06", "07"]
+
+
+@dataclasses.dataclass
+class Settings:
+    """What the reader may choose, and what the set-up has found."""
+
+    rounds: int
+    seconds: int  # of one run of wrk
+    descriptors: int  # the most that one process may have
+    folder: pathlib.Path  # for files that need not last
+    nginx: str  # the program
+    lighttpd: str  # the program
+    lighttpd_modules: str  # its folder of modules
+    progress: Callable[[str], None]
+
+
+@dataclasses.dataclass
+class Result:
+    title: str
+    note: str  # under the table: what was done
+    columns: list[str]
+    rows: list[list[Any]]
+    rounds: Any
+    claims: Sequence[tuple[str, float, str, float]] = ()
+    """What must hold: its name, the figure, "<=" or ">", and the limit."""
+    redone: Sequence[str] = ()
+    """Runs that were set aside and done again, by the server's name: see load.undisturbed()."""
+
+
+def spread(values: list[float]) -> str:
+    """The lowest and the highest of the rounds, beside the median."""
+    return f"{cell(min(values))} to {cell(max(values))}"
+
+
+def ratio(values: list[float], others: list[float]) -> float:
+    """The median of the ratios round by round: what slows the machine down slows down both."""
+    return median(mine / other for mine, other in zip(values, others))
+
+
+# ---- 1. The cost of a request --------------------------------------------------------------------
+
+
+def request(settings: Settings) -> Result:
+    """All servers in turn under 64 connections; then each once more under strace."""
+    starts = [
+        servers.floor,
+        servers.nginx(settings.nginx, settings.folder),
+        servers.lighttpd(settings.lighttpd, settings.lighttpd_modules, settings.folder),
+        servers.python_server,
+        *(stage(number) for number in ["02", *STAGES]),
+        stage("07", "--defer-accept", name="07 --defer-accept"),
+    ]
+    cost: dict[str, list[float]] = {}
+    redone: list[str] = []
+    switches: dict[str, float] = {}
+    with running(*starts) as started:
+        for server in started:
+            settings.progress(f"warming up {server.name}")
+            load.wrk(server, 64, 1)
+            cost[server.name] = []
+        for turn in range(settings.rounds):
+            for server in started:
+                settings.progress(f"round {turn + 1} of {settings.rounds}: {server.name}")
+                run = load.undisturbed(server, 64, settings.seconds, redone)
+                cost[server.name].append(run.cpu_us)
+        for server in started:
+            usage = server.stop()
+            assert usage
+            switches[server.name] = (usage.ru_nvcsw + usage.ru_nivcsw) / server.requests
+    calls = {}
+    for start, name in zip(starts, cost):
+        settings.progress(f"counting the system calls of {name}")
+        calls[name] = system_calls(start, settings)
+    return request_result(cost, calls, switches, redone)
+
+
+def system_calls(start: Callable[[], Server], settings: Settings) -> dict[str, float]:
+    """System calls for a request, by name, under 50 connections. strace slows the server down, so
+    nothing else is measured meanwhile."""
+    with running(start) as (server,):
+        counts = settings.folder / "strace"
+        tracer = subprocess.Popen(
+            ["strace", "-f", "-c", "-o", str(counts), "-p", str(server.pid)],
+            stderr=subprocess.DEVNULL,
+            preexec_fn=servers.child_settings(servers.SERVER_CPU),
+        )
+        try:
+            eventually(lambda: tracer_pid(server) == tracer.pid, "strace attaches")
+            asked = load.wrk(server, 50, settings.seconds).requests
+        finally:
+            tracer.send_signal(signal.SIGINT)  # it lets go, and writes what it has counted
+            tracer.wait(servers.PATIENCE)
+        rows = re.findall(
+            r"^ *[\d.]+ +[\d.]+ +\d+ +(\d+) +(?:\d+ +)?(\w+)$", counts.read_text(), re.M
+        )
+        return {name: int(count) / asked for count, name in rows if name != "total"}
+
+
+def tracer_pid(server: Server) -> int:
+    status = pathlib.Path(f"/proc/{server.pid}/status").read_text()
+    found = re.search(r"^TracerPid:\t(\d+)", status, re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+def request_result(cost: dict, calls: dict, switches: dict, redone: list[str]) -> Result:
+    floors = {name: ratio(values, cost["floor"]) for name, values in cost.items()}
+    nginxes = {name: ratio(values, cost["nginx"]) for name, values in cost.items()}
+    total = {name: sum(counts.values()) for name, counts in calls.items()}
+    rows = [
+        [
+            name,
+            median(cost[name]),
+            spread(cost[name]),
+            floors[name],
+            nginxes[name],
+            total[name],
+            switches[name],
+        ]
+        for name in cost
+    ]
+    return Result(
+        "The cost of a request",
+        "64 connections without pause, a new one for each request. Ratios are taken round by round. "
+        "System calls: strace -c -f, under 50 connections, in a run of its own.",
+        ["server", "CPU µs", "spread", "× floor", "× nginx", "system calls", "context switches"],
+        rows,
+        {"cpu_us": cost, "calls": calls, "switches": switches},
+        [
+            ("06: CPU × nginx", nginxes["06_epoll_level"], "<=", 0.95),
+            ("07: CPU × nginx", nginxes["07_epoll_edge"], "<=", 0.95),
+            ("07 --defer-accept: CPU × nginx", nginxes["07 --defer-accept"], "<=", 0.68),
+            ("07 --defer-accept: CPU × floor", floors["07 --defer-accept"], "<=", 1.20),
+            ("07: system calls a request", total["07_epoll_edge"], "<=", 5.3),
+            ("07 --defer-accept: system calls a request", total["07 --defer-accept"], "<=", 4.3),
+        ],
+        redone,
+    )
+
+
+# ---- 2 and 3. Idle clients: what they cost the active ones, and in memory ------------------------
+
+
+def idle_counts(settings: Settings) -> list[int]:
+    """Up to what the descriptors allow: one for each client, and a thousand for all else."""
+    most = min(settings.descriptors - 1000, 19000)
+    return [count for count in [0, 100, 1000, 5000, 10000] if count < most] + [most]
+
+
+def idle_stage(number: str) -> Callable[[], Server]:
+    return stage(number, *(["--max-threads", "30000"] if number == "03" else []))
+
+
+def can_hold(number: str, count: int) -> bool:
+    """select() ends at descriptor 1024, of which it has 16 active clients and some of its own."""
+    return number != "04" or count <= 1000
+
+
+def idle(settings: Settings) -> Result:
+    """16 active clients beside more and more idle ones; the stages in turn."""
+    rounds: dict[str, dict[int, list[float]]] = {}
+    redone: list[str] = []
+    for count in idle_counts(settings):
+        numbers = [number for number in STAGES if can_hold(number, count)]
+        with running(*map(idle_stage, numbers)) as started, contextlib.ExitStack() as held:
+            for server in started:
+                settings.progress(f"{server.name}: {count} idle clients connect")
+                held.enter_context(load.idle_clients(server, count))
+            for turn in range(settings.rounds):
+                for server in started:
+                    settings.progress(
+                        f"{count} idle: round {turn + 1} of {settings.rounds}: {server.name}"
+                    )
+                    cpu_us = load.undisturbed(server, 16, 1, redone).cpu_us
+                    rounds.setdefault(server.name, {}).setdefault(count, []).append(cpu_us)
+    us = {
+        name: {n: median(values) for n, values in counts.items()} for name, counts in rounds.items()
+    }
+    columns = ["idle clients", *us]
+    rows = [[n, *(us[name].get(n) for name in us)] for n in idle_counts(settings)]
+    claims = []
+    if 10000 in us["06_epoll_level"]:
+        grown = {name: values.get(10000, 0) / values[0] for name, values in us.items()}
+        claims = [
+            ("06: CPU at 10,000 idle × none", grown["06_epoll_level"], "<=", 1.10),
+            ("07: CPU at 10,000 idle × none", grown["07_epoll_edge"], "<=", 1.10),
+            ("05: CPU at 10,000 idle × none", grown["05_poll"], ">", 5),
+        ]
+    return Result(
+        "CPU time of a request as idle clients grow",
+        "µs of the server's CPU time, 16 connections without pause beside the idle ones.",
+        columns,
+        rows,
+        rounds,
+        claims,
+        redone,
+    )
+
+
+def memory(settings: Settings) -> Result:
+    """The server's memory without clients and with idle ones; a new server for each round."""
+    counts = [1000, min(10000, idle_counts(settings)[-1])]
+    rounds: dict[str, dict[int, list[int]]] = {}
+    for turn in range(settings.rounds):
+        for number in STAGES:
+            with running(idle_stage(number)) as (server,):
+                figures = rounds.setdefault(server.name, {})
+                figures.setdefault(0, []).append(server.memory_bytes())
+                for count in (count for count in counts if can_hold(number, count)):
+                    settings.progress(
+                        f"round {turn + 1} of {settings.rounds}: {server.name}, {count} idle"
+                    )
+                    with load.idle_clients(server, count):
+                        figures.setdefault(count, []).append(server.memory_bytes())
+    return memory_result(rounds, counts)
+
+
+def memory_result(rounds: dict[str, dict[int, list[int]]], counts: list[int]) -> Result:
+    """The bytes for each are counted from the fewest idle clients on: the first of them find room
+    in what the start of the program has left over."""
+    least, most = counts[0], counts[-1]
+    rows, each = [], {}
+    for name, figures in rounds.items():
+        total = {count: median(values) for count, values in figures.items()}
+        if most in total:
+            each[name] = (total[most] - total[least]) / (most - least)
+        kib = [total[count] / 1024 if count in total else None for count in [0, *counts]]
+        rows.append([name, each.get(name), *kib])
+    claims = [
+        (f"{name[:2]}: bytes an idle client", each[name], "<=", 300.0)
+        for name in ("06_epoll_level", "07_epoll_edge")
+    ]
+    return Result(
+        "Memory of an idle client",
+        "Bytes of the server's own memory (Pss) that each idle client adds, between "
+        f"{least:,} and {most:,} of them; and the whole, in KiB. The kernel's memory for the sockets "
+        "is not in it.",
+        ["stage", "bytes each", *(f"KiB with {n:,}" for n in [0, *counts])],
+        rows,
+        rounds,
+        claims,
+    )
+
+
+# ---- 4. The listen backlog -----------------------------------------------------------------------
+
+
+def listen_overflows() -> int:
+    """Connections the kernel has dropped for want of a place: ListenOverflows of netstat(8)."""
+    names, figures = (
+        line.split() for line in pathlib.Path("/proc/net/netstat").read_text().splitlines()[:2]
+    )
+    return int(figures[names.index("ListenOverflows")])
+
+
+BACKLOG_LIMIT = 10  # seconds; who has no answer by then counts as if it came just then
+
+
+def backlog(settings: Settings) -> Result:
+    """Clients in one burst meet a server that is held, and answers when it is let go."""
+    lengths = [1, 8, 50, 511]
+    rounds: dict[int, dict[str, list[float]]] = {length: {} for length in lengths}
+
+    def note(length: int, what: str, value: float) -> None:
+        rounds[length].setdefault(what, []).append(value)
+
+    for turn in range(settings.rounds):
+        for length in lengths:
+            settings.progress(f"round {turn + 1} of {settings.rounds}: --backlog {length}")
+            with running(stage("06", "--backlog", str(length))) as (server,):
+                before = listen_overflows()
+                crowd = held_burst(server, 600)
+                note(length, "completed", crowd.connections(0.2))
+                note(length, "overflows", listen_overflows() - before)
+                crowd.close()
+            with running(stage("06", "--backlog", str(length))) as (server,):
+                clients = held_burst(server, 100)
+                server.process.send_signal(signal.SIGCONT)
+                times = clients.first_bytes(BACKLOG_LIMIT)
+                clients.close()
+                note(length, "median_ms", median(times) * 1000)
+                note(length, "worst_ms", max(times) * 1000)
+    rows = [[length, *(median(values) for values in rounds[length].values())] for length in lengths]
+    return Result(
+        "The listen backlog",
+        "06_epoll_level. While it is held (SIGSTOP), 600 clients connect at once: the connections "
+        "that the kernel completes, and its ListenOverflows. Then, in a run of its own, the times to "
+        "the first byte of 100 clients that connect at once just before it is let go "
+        "(10,000: none by then).",
+        ["--backlog", "completed of 600", "ListenOverflows", "median ms of 100", "worst ms of 100"],
+        rows,
+        rounds,
+    )
+
+
+def held_burst(server: Server, count: int) -> load.Burst:
+    server.process.send_signal(signal.SIGSTOP)
+    state = pathlib.Path(f"/proc/{server.pid}/stat")
+    eventually(lambda: state.read_text().rpartition(")")[2].split()[0] == "T", "SIGSTOP")
+    return load.Burst(server.port, count)
+
+
+# ---- 5. TCP_CORK and TCP_NODELAY -----------------------------------------------------------------
+
+
+def cork(settings: Settings) -> Result:
+    """One response in pieces: the data segments that arrive, and the time until all has."""
+    options: dict[str, list[str]] = {
+        "neither": [],
+        "--tcp-cork": ["--tcp-cork"],
+        "--tcp-nodelay": ["--tcp-nodelay"],
+    }
+    rows, rounds = [], {}
+    for chunk in [16, 100, 1000, 10000]:
+        starts = [
+            stage("06", "--body-bytes", "10000", "--chunk-bytes", str(chunk), *words, name=name)
+            for name, words in options.items()
+        ]
+        figures: dict[str, list[tuple[int, float]]] = {name: [] for name in options}
+        settings.progress(f"--chunk-bytes {chunk}")
+        with running(*starts) as started:
+            for _ in range(settings.rounds * 4):
+                for server in started:
+                    figures[server.name].append(one_response(server))
+        rounds[chunk] = figures
+        segments = [median(s for s, _ in figures[name]) for name in options]
+        times = [median(t for _, t in figures[name]) * 1000 for name in options]
+        rows.append([chunk, *segments, *times])
+    return Result(
+        "TCP_CORK and TCP_NODELAY",
+        "06_epoll_level, a body of 10,000 bytes sent in pieces of --chunk-bytes. Segments with data "
+        "at the client (TCP_INFO), and milliseconds from the request to the end of file.",
+        ["--chunk-bytes", *(f"{n}: segments" for n in options), *(f"{n}: ms" for n in options)],
+        rows,
+        rounds,
+    )
+
+
+def one_response(server: Server) -> tuple[int, float]:
+    with socket.create_connection(("127.0.0.1", server.port), servers.PATIENCE) as client:
+        start = time.perf_counter()
+        client.sendall(load.REQUEST)
+        while client.recv(65536):
+            pass
+        return load.data_segments_in(client), time.perf_counter() - start
+
+
+# ---- 6. The slow-client cure ---------------------------------------------------------------------
+
+
+def slow(settings: Settings) -> Result:
+    """20 quick clients, while one holds on to half a request for a second."""
+    starts = [stage(number) for number in ["02", *STAGES]]
+    rounds: dict[str, list[float]] = {}
+    with running(*starts) as started:
+        alone = {server.name: server.descriptors() for server in started}
+        for turn in range(settings.rounds):
+            for server in started:
+                settings.progress(f"round {turn + 1} of {settings.rounds}: {server.name}")
+                seconds = beside_a_slow_one(server, alone[server.name])
+                rounds.setdefault(server.name, []).append(seconds * 1000)
+    rows = [[name, median(values), spread(values)] for name, values in rounds.items()]
+    return Result(
+        "Quick clients beside a slow one",
+        "Milliseconds until 20 clients have their first byte. Just before, another has sent half a "
+        "request, and sends the rest after one second.",
+        ["stage", "ms", "spread"],
+        rows,
+        rounds,
+    )
+
+
+def beside_a_slow_one(server: Server, alone: int) -> float:
+    """`alone`: the server's descriptors without a client."""
+    eventually(lambda: server.descriptors() == alone, "the earlier clients have gone")
+    with socket.create_connection(("127.0.0.1", server.port), servers.PATIENCE) as slow_one:
+        slow_one.sendall(load.REQUEST[:9])
+        eventually(lambda: server.descriptors() == alone + 1, "the slow client is accepted")
+        rest = threading.Timer(1.0, slow_one.sendall, [load.REQUEST[9:]])
+        rest.start()
+        quick = load.Burst(server.port, 20)
+        last = max(quick.first_bytes())
+        quick.close()
+        rest.join()
+        while slow_one.recv(4096):
+            pass
+    return last
+
+
+EXPERIMENTS = {f.__name__: f for f in (request, idle, memory, backlog, cork, slow)}

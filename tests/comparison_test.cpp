@@ -1,0 +1,336 @@
+// The rows of the comparison, in the order in which the table shows them: one test a row, run on
+// every stage to which the row applies. A cell is put together from what was observed; that it is
+// what stages.cpp expects of the stage is asserted as well.
+
+#include "assertions.h"
+#include "comparison.h"
+
+#include <algorithm>
+#include <csignal>
+
+namespace {
+
+void observe_and_expect(const std::string& row, const std::string& cell,
+                        const std::string& expected) {
+    observe(row, cell);
+    EXPECT_EQ(cell, expected);
+}
+
+class OneClientComparison : public StageTest {};
+
+INSTANTIATE_TEST_SUITE_P(, OneClientComparison, testing::ValuesIn(all_stages()), stage_name);
+
+TEST_P(OneClientComparison, Get) {
+    StageProcess server{stage()};
+    const Reply reply = fetch(server.address());
+    observe_and_expect("asks, and is the only one", reply.summary(), "200");
+    expect_hello(reply);
+}
+
+TEST_P(OneClientComparison, HeadTooLong) {
+    StageProcess server{stage()};
+    const Reply reply = fetch(server.address(), head_of_size(8193));
+    observe_and_expect("sends a head of 8,193 bytes", reply.summary(), "431");
+}
+
+TEST_P(OneClientComparison, Silence) {
+    StageProcess server{stage(), {"--timeout", seconds_for_option(100ms)}};
+    const Reply reply = HttpClient{server.address()}.read_to_end();
+    observe_and_expect("connects and says nothing", reply.summary(), "408");
+}
+
+TEST_P(OneClientComparison, HeldOpen) {
+    StageProcess server{stage()};
+    HttpClient client{server.address()};
+    client.send(half_request);
+    ASSERT_TRUE(server.settle());
+    constexpr auto window = 100ms;
+    const auto percent = (100 * server.cpu_time_during(window) + window / 2) / window;
+    observe_and_expect("stops in the middle of its request: what that costs",
+                       std::to_string(percent) + " % CPU", "0 % CPU");
+    client.send(other_half);
+    expect_hello(client.read_to_end());
+}
+
+class NextClientComparison : public StageTest {
+protected:
+    /// "200" if the second client is answered while the first stays as it is. Otherwise "waits, "
+    /// and what it gets once the first client is `released`.
+    template <typename Release>
+    static std::string outcome(const StageProcess& server, HttpClient& second, Release released) {
+        if (answered_before_rest(second, server)) return second.read_to_end().summary();
+        released();
+        return "waits, " + second.read_to_end().summary();
+    }
+
+    /// What follows when a client has left: that the stage ends, or how it serves the next one.
+    static std::string outcome_for_next(StageProcess& server) {
+        EXPECT_TRUE(server.settle());
+        if (!server.running()) return "exit " + std::to_string(server.exit_code());
+        return "next: " + fetch(server.address()).summary();
+    }
+};
+
+INSTANTIATE_TEST_SUITE_P(, NextClientComparison, testing::ValuesIn(all_stages()), stage_name);
+
+TEST_P(NextClientComparison, Later) {
+    StageProcess server{stage()};
+    expect_hello(fetch(server.address()));
+    ASSERT_TRUE(server.settle());
+    std::string cell;
+    try {
+        cell = fetch(server.address()).summary();
+    } catch (const std::system_error& error) {
+        cell = error.code() == std::errc::connection_refused ? "refused" : error.what();
+    }
+    observe_and_expect("asks after another has been served", cell, stage().second_client_later);
+}
+
+TEST_P(NextClientComparison, WhileTheFirstTypes) {
+    StageProcess server{stage()};
+    HttpClient first{server.address()};
+    first.send(half_request);
+    ASSERT_TRUE(server.settle());
+    HttpClient second{server.address()};
+    second.send(simple_request);
+    const auto cell = outcome(server, second, [&] { first.send(other_half); });
+    observe_and_expect("asks while another is still typing", cell, stage().second_client_meanwhile);
+    if (cell == "200") first.send(other_half);
+    expect_hello(first.read_to_end());
+}
+
+TEST_P(NextClientComparison, AfterOneLeft) {
+    StageProcess server{stage()};
+    HttpClient client{server.address()};
+    client.send(half_request);
+    client.close();
+    observe_and_expect("leaves in the middle of its request (FIN)", outcome_for_next(server),
+                       stage().after_a_client_left);
+}
+
+TEST_P(NextClientComparison, AfterOneReset) {
+    StageProcess server{stage()};
+    HttpClient client{server.address()};
+    client.send(half_request);
+    ASSERT_TRUE(client.await_all_read(server.address()));
+    client.reset();
+    observe_and_expect("leaves in the middle of its request (RST)", outcome_for_next(server),
+                       stage().after_a_client_left);
+}
+
+TEST_P(NextClientComparison, AfterAResetWhileSending) {
+    StageProcess server{stage(), {"--body-bytes", "20000000"}};
+    HttpClient client{server.address()};
+    client.send(simple_request);
+    ASSERT_FALSE(client.read_some(1).bytes.empty());
+    client.reset();
+    observe_and_expect("leaves while its response is on the way (RST)", outcome_for_next(server),
+                       stage().after_a_client_left);
+}
+
+TEST_P(NextClientComparison, BesideAnUnreadResponse) {
+    StageProcess server{stage(), {"--body-bytes", "20000000", "--timeout", "1000"}};
+    HttpClient first{server.address(), {.receive_buffer = 4096}};
+    first.send(simple_request);
+    ASSERT_TRUE(first.read_some(1, patience).end == End::timeout);
+    ASSERT_TRUE(server.settle());
+    HttpClient second{server.address()};
+    second.send(simple_request);
+    const auto cell = outcome(server, second, [&] { first.reset(); });
+    observe_and_expect("asks while another reads nothing of its 20 MB", cell,
+                       stage().beside_unread_response);
+    if (serves_once()) { // its one client has reset
+        EXPECT_EQ(server.exit_code(), 1);
+    }
+}
+
+class CrowdComparison : public StageTest {};
+
+INSTANTIATE_TEST_SUITE_P(, CrowdComparison, testing::ValuesIn(serving_stages()), stage_name);
+
+TEST_P(CrowdComparison, BesideAFastReader) {
+    constexpr std::uint64_t bytes = 800'000'000;
+    StageProcess server{stage(), {"--body-bytes", std::to_string(bytes), "--quiet"}};
+    const FastReader reader{server.address()};
+    ASSERT_TRUE(eventually([&] { return reader.received() > 0; }));
+    const bool answered = !waits_beside(reader, bytes, server.address()).empty();
+    observe_and_expect("asks while another reads 800 MB at full speed",
+                       answered ? "200" : "waits, 200", stage().beside_fast_reader);
+}
+
+/// What became of many clients, the first of which were accepted and the others turned away.
+std::string crowd_cell(std::size_t held, std::size_t served, std::size_t turned_away,
+                       std::size_t first_descriptor) {
+    if (turned_away > 0) {
+        return "503 from descriptor " + std::to_string(first_descriptor + served);
+    }
+    if (held == served) return "all at once";
+    return held == 1 ? "1 at a time" : std::to_string(held) + " at a time";
+}
+
+TEST_P(CrowdComparison, HeldOpen) {
+    constexpr std::size_t count = 1100;
+    StageProcess server{stage(), {"--quiet", "--timeout", "1000"}};
+    ASSERT_TRUE(server.settle());
+    const auto before = server.descriptors();
+    auto clients = clients_that_sent(server.address(), count, half_request);
+    ASSERT_TRUE(server.settle());
+    const auto held = server.descriptors() - before;
+    const auto answered = std::find_if(clients.begin(), clients.end(),
+                                       [](const auto& client) { return client.readable(); });
+    std::vector<HttpClient> refused(std::make_move_iterator(answered),
+                                    std::make_move_iterator(clients.end()));
+    clients.erase(answered, clients.end());
+    for (auto& client : clients) client.send(other_half);
+    const auto served = count_answers(clients, 200);
+    const auto turned_away = count_answers(refused, 503);
+    EXPECT_EQ(served + turned_away, count);
+    observe_and_expect("is one of 1,100 that are held open",
+                       crowd_cell(held, served, turned_away, before), stage().clients_held_open);
+    clients.clear(); // in two steps, so that nothing else moves when those turned away leave
+    EXPECT_TRUE(eventually([&] { return server.descriptors() == before + refused.size(); }));
+    refused.clear();
+    EXPECT_TRUE(eventually([&] { return server.descriptors() == before; }));
+}
+
+TEST_P(CrowdComparison, QueuedBehindAStop) {
+    StageProcess server{stage()};
+    server.stop();
+    auto clients = clients_that_sent(server.address(), 30, simple_request);
+    server.resume();
+    const auto cell = std::to_string(count_answers(clients, 200)) + " x 200";
+    observe_and_expect("is one of 30 that ask while the server is stopped (SIGSTOP)", cell,
+                       "30 x 200");
+}
+
+#ifndef TUTORIAL_SANITIZER // whose runtime has threads and memory of its own
+
+class CostComparison : public StageTest {};
+
+INSTANTIATE_TEST_SUITE_P(, CostComparison, testing::ValuesIn(serving_stages()), stage_name);
+
+TEST_P(CostComparison, Threads) {
+    StageProcess server{stage()};
+    auto clients = clients_that_sent(server.address(), 50, half_request);
+    ASSERT_TRUE(server.settle());
+    const auto threads = server.threads();
+    observe("is one of 50: threads in the server", counted(threads, "thread"));
+    EXPECT_EQ(threads, stage().threads_with_50_clients);
+    for (auto& client : clients) client.send(other_half);
+    EXPECT_EQ(count_answers(clients, 200), 50U);
+}
+
+class CostOfManyComparison : public StageTest {};
+
+INSTANTIATE_TEST_SUITE_P(, CostOfManyComparison, testing::ValuesIn(concurrent_stages()),
+                         stage_name);
+
+TEST_P(CostOfManyComparison, Memory) {
+    constexpr std::size_t count = 900;
+    StageProcess server{stage(), {"--quiet"}};
+    ASSERT_TRUE(server.settle());
+    const auto before = server.memory();
+    auto clients = clients_that_sent(server.address(), count, head_of_size(4000).substr(0, 3000));
+    ASSERT_TRUE(server.settle());
+    const auto each = (std::max(server.memory(), before) - before) / count;
+    observe("is one of 900 whose request is half there: memory for each",
+            std::to_string((each + 512) / 1024) + " KiB");
+    EXPECT_LT(each, 64U * 1024);
+    for (auto& client : clients) client.send("\r\n\r\n");
+    EXPECT_EQ(count_answers(clients, 200), count);
+}
+
+TEST_P(CostOfManyComparison, RequestsBesideIdleClients) {
+    constexpr int count = 200;
+    StageProcess server{stage(), {"--quiet"}};
+    auto idle = clients_that_sent(server.address(), 900, half_request);
+    ASSERT_TRUE(server.settle());
+    const auto before = server.cpu_time();
+    for (int i = 0; i < count; ++i) ASSERT_EQ(fetch(server.address()).status(), 200);
+    ASSERT_TRUE(server.settle());
+    const auto each =
+        std::chrono::round<std::chrono::microseconds>((server.cpu_time() - before) / count);
+    observe("asks while 900 others are silent: CPU time of the server",
+            std::to_string(each.count()) + " µs");
+    EXPECT_LT(each, 10ms);
+    EXPECT_FALSE(idle.back().readable());
+}
+
+#endif
+
+class ShortageComparison : public StageTest {};
+
+INSTANTIATE_TEST_SUITE_P(, ShortageComparison, testing::ValuesIn(concurrent_stages()), stage_name);
+
+TEST_P(ShortageComparison, OutOfDescriptors) {
+    StageProcess server{stage(), {"--timeout", "1000"}, {.descriptor_limit = 32}};
+    auto clients = clients_that_sent(server.address(), 60, half_request);
+    ASSERT_TRUE(eventually([&] { return !server.complaints().empty(); }));
+    ASSERT_TRUE(server.settle());
+    EXPECT_GT(server.waiting_connections(), 20U);
+    EXPECT_LT(server.cpu_time_during(60ms), 12ms);
+    for (auto& client : clients) client.send(other_half);
+    const auto cell = std::to_string(count_answers(clients, 200)) + " x 200";
+    observe_and_expect("is one of 60, of 32 descriptors in all", cell, "60 x 200");
+}
+
+class EndComparison : public StageTest {};
+
+INSTANTIATE_TEST_SUITE_P(, EndComparison, testing::ValuesIn(all_stages()), stage_name);
+
+TEST_P(EndComparison, SignalMidRequest) {
+    StageProcess server{stage()};
+    auto clients = clients_that_sent(server.address(), 10, half_request);
+    ASSERT_TRUE(server.settle());
+    server.send_signal(SIGTERM);
+    const auto cell = "exit " + std::to_string(server.exit_code());
+    observe_and_expect("is one of 10 that are typing when SIGTERM comes", cell, "exit 0");
+}
+
+class EndUnderLoadComparison : public StageTest {};
+
+INSTANTIATE_TEST_SUITE_P(, EndUnderLoadComparison, testing::ValuesIn(serving_stages()), stage_name);
+
+// A wait that always finds work returns with it, and may never get to deliver a signal.
+TEST_P(EndUnderLoadComparison, SignalUnderLoad) {
+    Clock::duration shortest = patience;
+    int code = 0;
+    for (int i = 0; i < 3 && code == 0 && shortest > scaled(1s); ++i) {
+        StageProcess server{stage(), {"--body-bytes", "1073741824", "--quiet"}};
+        ConstantLoad load{server.address(), 12};
+        ASSERT_TRUE(eventually([&] { return load.received() > 50'000'000; }));
+        const auto start = Clock::now();
+        server.send_signal(SIGTERM);
+        code = server.exit_code();
+        shortest = std::min(shortest, Clock::now() - start);
+    }
+    observe_and_expect("is one of 12 that keep the server busy when SIGTERM comes",
+                       "exit " + std::to_string(code), "exit 0");
+    EXPECT_LE(shortest, scaled(1s));
+}
+
+class SegmentsComparison : public StageTest {
+protected:
+    static std::string segments(std::vector<std::string> options) {
+        options.insert(options.end(), {"--chunk-bytes", "16"});
+        StageProcess server{stage(), options};
+        HttpClient client{server.address()};
+        client.send(simple_request);
+        expect_hello(client.read_to_end());
+        return counted(client.data_segments(), "segment");
+    }
+};
+
+INSTANTIATE_TEST_SUITE_P(, SegmentsComparison, testing::ValuesIn(epoll_stages()), stage_name);
+
+TEST_P(SegmentsComparison, Pieces) {
+    const auto cell = segments({});
+    observe("is sent its response in pieces of 16 bytes", cell);
+    EXPECT_NE(cell, "1 segment");
+}
+
+TEST_P(SegmentsComparison, CorkedPieces) {
+    observe_and_expect("the same, with --tcp-cork", segments({"--tcp-cork"}), "1 segment");
+}
+
+} // namespace

@@ -1,0 +1,162 @@
+// A library that a test puts in front of the C library (LD_PRELOAD of ld.so(8)), so that calls of
+// the stage fail which in reality fail one time in a million, or never on this kernel.
+//
+// STAGE_FAULTS says which: "recv=4,0;accept4=24,24!" makes every second recv() fail with errno 4,
+// beginning with the first, and the first two accept4(), but no later one. 0 stands for the real
+// call. STAGE_FAULTS_LOG names a file that gets a line with the call's name for each failure.
+// STAGE_SEND_MOST=1000 lets send() take 1,000 bytes at most, and so makes every client a fast one.
+
+#undef _FORTIFY_SOURCE // or the headers define some of these functions themselves
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstdint>
+#include <cstdlib>
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <string>
+#include <sys/epoll.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <vector>
+
+namespace {
+
+/// The failures of one function, counted over all threads.
+class Fault {
+public:
+    explicit Fault(const std::string& name) : name_{name} {
+        const char* given = std::getenv("STAGE_FAULTS");
+        const std::string plan = ';' + std::string{given != nullptr ? given : ""} + ';';
+        const auto found = plan.find(';' + name + '=');
+        if (found == std::string::npos) return;
+        const char* number = plan.c_str() + found + name.size() + 2;
+        for (char* end = nullptr;; number = end + 1) {
+            errors_.push_back(static_cast<int>(std::strtol(number, &end, 10)));
+            repeats_ = *end != '!';
+            if (*end != ',') break;
+        }
+    }
+
+    /// Whether this call is to fail; errno is set then.
+    bool strikes() {
+        if (errors_.empty()) return false;
+        const auto call = calls_++;
+        if (!repeats_ && call >= errors_.size()) return false;
+        const int error = errors_[call % errors_.size()];
+        if (error == 0) return false;
+        log();
+        errno = error;
+        return true;
+    }
+
+private:
+    void log() const {
+        const char* path = std::getenv("STAGE_FAULTS_LOG");
+        if (path == nullptr) return;
+        const int file = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+        const std::string line = name_ + '\n';
+        syscall(SYS_write, file, line.data(), line.size()); // write() is one of those below
+        close(file);
+    }
+
+    std::string name_;
+    std::vector<int> errors_;
+    bool repeats_ = true;
+    std::atomic<std::size_t> calls_{0};
+};
+
+template <typename Function> Function* real(const char* name) {
+    return reinterpret_cast<Function*>(dlsym(RTLD_NEXT, name));
+}
+
+} // namespace
+
+extern "C" {
+
+int accept(int socket, sockaddr* address, socklen_t* length) {
+    static Fault fault{"accept"};
+    static auto* const call = real<decltype(accept)>("accept");
+    return fault.strikes() ? -1 : call(socket, address, length);
+}
+
+int accept4(int socket, sockaddr* address, socklen_t* length, int flags) {
+    static Fault fault{"accept4"};
+    static auto* const call = real<decltype(accept4)>("accept4");
+    return fault.strikes() ? -1 : call(socket, address, length, flags);
+}
+
+ssize_t recv(int socket, void* bytes, size_t size, int flags) {
+    static Fault fault{"recv"};
+    static auto* const call = real<decltype(recv)>("recv");
+    return fault.strikes() ? -1 : call(socket, bytes, size, flags);
+}
+
+ssize_t send(int socket, const void* bytes, size_t size, int flags) {
+    static Fault fault{"send"};
+    static const char* const given = std::getenv("STAGE_SEND_MOST");
+    static const size_t most = given != nullptr ? std::strtoul(given, nullptr, 10) : SIZE_MAX;
+    static auto* const call = real<decltype(send)>("send");
+    return fault.strikes() ? -1 : call(socket, bytes, std::min(size, most), flags);
+}
+
+ssize_t read(int file, void* bytes, size_t size) {
+    static Fault fault{"read"};
+    static auto* const call = real<decltype(read)>("read");
+    return fault.strikes() ? -1 : call(file, bytes, size);
+}
+
+ssize_t write(int file, const void* bytes, size_t size) {
+    static Fault fault{"write"};
+    static auto* const call = real<decltype(write)>("write");
+    return fault.strikes() ? -1 : call(file, bytes, size);
+}
+
+int select(int count, fd_set* in, fd_set* out, fd_set* other, timeval* limit) {
+    static Fault fault{"select"};
+    static auto* const call = real<decltype(select)>("select");
+    return fault.strikes() ? -1 : call(count, in, out, other, limit);
+}
+
+int pselect(int count, fd_set* in, fd_set* out, fd_set* other, const timespec* limit,
+            const sigset_t* mask) {
+    static Fault fault{"pselect"};
+    static auto* const call = real<decltype(pselect)>("pselect");
+    return fault.strikes() ? -1 : call(count, in, out, other, limit, mask);
+}
+
+int poll(pollfd* files, nfds_t count, int limit) {
+    static Fault fault{"poll"};
+    static auto* const call = real<decltype(poll)>("poll");
+    return fault.strikes() ? -1 : call(files, count, limit);
+}
+
+int ppoll(pollfd* files, nfds_t count, const timespec* limit, const sigset_t* mask) {
+    static Fault fault{"ppoll"};
+    static auto* const call = real<decltype(ppoll)>("ppoll");
+    return fault.strikes() ? -1 : call(files, count, limit, mask);
+}
+
+int epoll_wait(int epoll, epoll_event* events, int most, int limit) {
+    static Fault fault{"epoll_wait"};
+    static auto* const call = real<decltype(epoll_wait)>("epoll_wait");
+    return fault.strikes() ? -1 : call(epoll, events, most, limit);
+}
+
+int epoll_pwait(int epoll, epoll_event* events, int most, int limit, const sigset_t* mask) {
+    static Fault fault{"epoll_pwait"};
+    static auto* const call = real<decltype(epoll_pwait)>("epoll_pwait");
+    return fault.strikes() ? -1 : call(epoll, events, most, limit, mask);
+}
+
+int epoll_ctl(int epoll, int operation, int file, epoll_event* event) noexcept {
+    static Fault fault{"epoll_ctl"};
+    static auto* const call = real<decltype(epoll_ctl)>("epoll_ctl");
+    return fault.strikes() ? -1 : call(epoll, operation, file, event);
+}
+
+} // extern "C"

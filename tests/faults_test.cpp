@@ -1,0 +1,166 @@
+// Calls that fail when they rarely do: interrupted by a signal, for nothing, or for want of
+// something the whole system shares. faults.cpp makes them fail.
+
+#ifndef TUTORIAL_SANITIZER // which wants to be the first library itself
+
+#include "assertions.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <optional>
+
+namespace {
+
+class Faults : public StageTest {
+protected:
+    /// A stage's options for the plan, in the form that faults.cpp takes.
+    SpawnOptions with(const std::string& plan) const {
+        return {.environment = {std::string{"LD_PRELOAD="} + FAULTS_LIBRARY, "STAGE_FAULTS=" + plan,
+                                "STAGE_FAULTS_LOG=" + log().string()}};
+    }
+
+    /// How many times one of these functions failed as planned.
+    std::ptrdiff_t failures(const std::vector<std::string>& names) const {
+        const auto lines = lines_of(read_file(log()));
+        return std::count_if(lines.begin(), lines.end(), [&](const std::string& line) {
+            return std::find(names.begin(), names.end(), line) != names.end();
+        });
+    }
+
+    static std::string number(int error) { return std::to_string(error); }
+
+private:
+    std::filesystem::path log() const { return folder_.path() / "log"; }
+
+    TemporaryFolder folder_;
+};
+
+const std::vector<std::string> accepting{"accept", "accept4"};
+const std::vector<std::string> waiting{"select",     "pselect",     "poll", "ppoll",
+                                       "epoll_wait", "epoll_pwait", "recv"};
+
+class FaultsInAll : public Faults {};
+
+INSTANTIATE_TEST_SUITE_P(, FaultsInAll, testing::ValuesIn(all_stages()), stage_name);
+
+TEST_P(FaultsInAll, EveryCallIsInterruptedOnce) {
+    std::string plan;
+    for (const char* name : {"accept", "accept4", "recv", "send", "read", "write", "select",
+                             "pselect", "poll", "ppoll", "epoll_wait", "epoll_pwait"}) {
+        plan += std::string{name} + '=' + number(EINTR) + ",0;";
+    }
+    constexpr std::uint64_t bytes = 3'000'000;
+    StageProcess server{stage(), {"--body-bytes", std::to_string(bytes)}, with(plan)};
+    HttpClient client{server.address()};
+    client.send(half_request);
+    ASSERT_TRUE(client.await_all_read(server.address()));
+    client.send(other_half);
+    expect_hello(client.read_to_end(), bytes);
+    client.close();
+    EXPECT_TRUE(
+        eventually([&] { return server.out().find("localhost\r\n") != std::string::npos; }));
+    if (!serves_once()) expect_hello(fetch(server.address()), bytes);
+    server.send_signal(SIGTERM);
+    EXPECT_EQ(server.exit_code(), 0);
+    EXPECT_GT(failures(accepting), 0);
+    EXPECT_GT(failures(waiting), 0);
+    EXPECT_GT(failures({"send"}), 0);
+    EXPECT_GT(failures({"write"}), 0);
+}
+
+// A client that has gone before accept(): no reason to stop, nor to say anything.
+TEST_P(FaultsInAll, AbortedConnections) {
+    const auto every_second = '=' + number(ECONNABORTED) + ",0;";
+    StageProcess server{stage(), {}, with("accept" + every_second + "accept4" + every_second)};
+    server.stop();
+    auto clients = clients_that_sent(server.address(), serves_once() ? 1 : 5, simple_request);
+    server.resume();
+    EXPECT_EQ(count_answers(clients, 200), clients.size());
+    EXPECT_GT(failures(accepting), 0);
+    EXPECT_TRUE(server.complaints().empty()) << server.err();
+}
+
+// Descriptors and memory can run out for the whole system while this server holds no connection at
+// all: none that ends could wake it up again.
+TEST_P(FaultsInAll, ShortageOfTheWholeSystem) {
+    for (const int error : {ENFILE, ENOMEM}) {
+        SCOPED_TRACE(error);
+        const auto once = '=' + number(error) + "!;";
+        StageProcess server{stage(), {}, with("accept" + once + "accept4" + once)};
+        auto clients = clients_that_sent(server.address(), serves_once() ? 1 : 3, simple_request);
+        EXPECT_EQ(count_answers(clients, 200), clients.size());
+        EXPECT_EQ(server.complaints().size(), 1U) << server.err();
+    }
+    EXPECT_EQ(failures(accepting), 2);
+}
+
+// The wait says ready and the call then finds nothing (select(2), BUGS). Not for the edge-triggered
+// stage: EAGAIN that is not true would take its only edge away.
+class SpuriousReadiness : public Faults {};
+
+INSTANTIATE_TEST_SUITE_P(, SpuriousReadiness, testing::ValuesIn(stages(4, 6)), stage_name);
+
+TEST_P(SpuriousReadiness, DoesNoHarm) {
+    const auto every_second = '=' + number(EAGAIN) + ",0;";
+    StageProcess server{stage(),
+                        {},
+                        with("accept" + every_second + "accept4" + every_second + "recv" +
+                             every_second + "send" + every_second)};
+    auto clients = clients_that_sent(server.address(), 10, half_request);
+    for (auto& client : clients) client.send(other_half);
+    EXPECT_EQ(count_answers(clients, 200), 10U);
+    EXPECT_GT(failures(accepting), 0);
+    EXPECT_GT(failures({"recv"}), 0);
+    EXPECT_GT(failures({"send"}), 0);
+}
+
+class Fairness : public Faults {};
+
+INSTANTIATE_TEST_SUITE_P(, Fairness, testing::ValuesIn(event_stages()), stage_name);
+
+// With sends this small the reader is always faster than the server, and there is always room to
+// write: a loop that goes on until EAGAIN would get to the others when it is through.
+TEST_P(Fairness, ReaderWhoNeverFallsBehindDoesNotHoldUpOthers) {
+    constexpr std::uint64_t bytes = 30'000'000;
+    SpawnOptions small_sends = with("");
+    small_sends.environment.emplace_back("STAGE_SEND_MOST=1000");
+    StageProcess server{stage(), {"--body-bytes", std::to_string(bytes), "--quiet"}, small_sends};
+    const FastReader reader{server.address()};
+    ASSERT_TRUE(eventually([&] { return reader.received() > 0; }));
+    auto waits = waits_beside(reader, bytes, server.address());
+    ASSERT_GE(waits.size(), 3U);
+    std::sort(waits.begin(), waits.end());
+    EXPECT_LT(waits[waits.size() / 2], 1'000'000U); // the middle one
+}
+
+// With work at every turn the wait returns at once, and may never get to deliver a signal.
+TEST_P(Fairness, SignalComesThroughEndlessWork) {
+    SpawnOptions small_sends = with("");
+    small_sends.environment.emplace_back("STAGE_SEND_MOST=1000");
+    std::optional<ConstantLoad> load;
+    const auto keep_busy = [&](StageProcess& server) {
+        load.emplace(server.address(), 3);
+        ASSERT_TRUE(eventually([&] { return load->received() > 5'000'000; }));
+    };
+    const std::vector<std::string> arguments{"--body-bytes", "1073741824", "--quiet"};
+    expect_prompt_end(stage(), arguments, SIGTERM, keep_busy, small_sends);
+}
+
+class EpollRegistration : public Faults {};
+
+INSTANTIATE_TEST_SUITE_P(, EpollRegistration, testing::ValuesIn(epoll_stages()), stage_name);
+
+// The limit on watches (epoll(7), max_user_watches) ends the client it meets, and no other.
+TEST_P(EpollRegistration, FailureEndsOneClientOnly) {
+    StageProcess server{stage(), {}, with("epoll_ctl=0," + number(ENOSPC) + '!')};
+    HttpClient unlucky{server.address()};
+    unlucky.send(half_request); // so that it has to be registered
+    EXPECT_NE(unlucky.read_to_end().end, End::timeout);
+    expect_hello(fetch(server.address()));
+    EXPECT_EQ(failures({"epoll_ctl"}), 1);
+}
+
+} // namespace
+
+#endif

@@ -1,0 +1,181 @@
+// Where something runs out: descriptors, threads, memory, the backlog; and that all of it comes
+// back.
+
+#include "assertions.h"
+
+#include <algorithm>
+#include <csignal>
+
+namespace {
+
+class Limits : public StageTest {};
+
+INSTANTIATE_TEST_SUITE_P(, Limits, testing::ValuesIn(all_stages()), stage_name);
+
+// The kernel completes one connection more than the backlog says; the others' SYN is dropped, and
+// sent again a second later (listen(2)).
+TEST_P(Limits, BacklogOfOneCompletesTwoConnections) {
+    StageProcess server{stage(), {"--backlog", "1"}};
+    server.stop();
+    std::vector<HttpClient> clients;
+    for (int i = 0; i < 5; ++i) {
+        clients.emplace_back(server.address(), ClientOptions{.await_connect = false});
+    }
+    const auto complete = [&] {
+        return std::count_if(clients.begin(), clients.end(),
+                             [](const HttpClient& client) { return client.connected(); });
+    };
+    EXPECT_TRUE(eventually([&] { return complete() >= 2; }));
+    std::this_thread::sleep_for(100ms);
+    EXPECT_EQ(complete(), 2);
+    EXPECT_EQ(server.waiting_connections(), 2U);
+}
+
+#ifndef TUTORIAL_SANITIZER // a sanitizer needs far more memory than the stage
+
+constexpr std::uint64_t mebibyte = 1 << 20;
+
+// The address space allowed is half of one body.
+TEST_P(Limits, LargestBodyIsNotKeptInMemory) {
+    StageProcess server{stage(), {"--body-bytes", "1073741824"}, {.memory_limit = 512 * mebibyte}};
+    const auto before = server.memory();
+    HttpClient client{server.address()};
+    client.send(simple_request);
+    std::uint64_t received = 0;
+    while (received < 200 * mebibyte) {
+        const auto count = client.discard_some(mebibyte);
+        ASSERT_GT(count, 0U);
+        received += count;
+    }
+    EXPECT_LT(server.memory(), before + 8 * mebibyte);
+}
+
+#endif
+
+class LimitsOfMany : public StageTest {};
+
+INSTANTIATE_TEST_SUITE_P(, LimitsOfMany, testing::ValuesIn(serving_stages()), stage_name);
+
+/// One client of each kind after the other, `rounds` times.
+void mixed_clients(const StageProcess& server, int rounds) {
+    for (int round = 0; round < rounds; ++round) {
+        expect_hello(fetch(server.address()));
+        HttpClient leaving{server.address()};
+        HttpClient resetting{server.address()};
+        leaving.send(half_request);
+        leaving.close();
+        resetting.send(half_request);
+        resetting.reset();
+        HttpClient reset_at_once{server.address()};
+        reset_at_once.send(simple_request);
+        reset_at_once.reset();
+        HttpClient half_closed{server.address()};
+        half_closed.send(std::string{simple_request} + "and more");
+        half_closed.finish_sending();
+        expect_hello(half_closed.read_to_end());
+        HttpClient{server.address()}.exchange(head_of_size(9000));
+    }
+}
+
+TEST_P(LimitsOfMany, EverythingComesBackAfterManyClients) {
+    StageProcess server{stage(), {"--quiet"}};
+    ASSERT_TRUE(server.settle());
+    expect_hello(fetch(server.address())); // ThreadSanitizer adds a thread of its own to the first
+    ASSERT_TRUE(server.settle());
+    const auto descriptors = server.descriptors();
+    const auto threads = server.threads();
+    mixed_clients(server, 50);
+    ASSERT_TRUE(server.settle());
+    [[maybe_unused]] const auto memory = server.memory();
+    [[maybe_unused]] const auto address_space = server.address_space();
+    mixed_clients(server, 450);
+    EXPECT_TRUE(eventually([&] { return server.descriptors() == descriptors; }));
+    EXPECT_TRUE(eventually([&] { return server.threads() == threads; }));
+#ifndef TUTORIAL_SANITIZER // whose quarantine grows
+    EXPECT_LT(server.memory(), memory + mebibyte);
+    // Threads that nobody joins would keep their stacks, 8 MiB each; malloc()'s arenas take 1 GiB.
+    EXPECT_LT(server.address_space(), address_space + 2048 * mebibyte);
+#endif
+}
+
+class LimitsOfConcurrent : public StageTest {};
+
+INSTANTIATE_TEST_SUITE_P(, LimitsOfConcurrent, testing::ValuesIn(concurrent_stages()), stage_name);
+
+// Again and again: each time it fills up is an episode of its own, with one line on stderr. Two are
+// told apart by the second that passes between them.
+TEST_P(LimitsOfConcurrent, OneLineForEachTimeDescriptorsRunOut) {
+    StageProcess server{stage(), {}, {.descriptor_limit = 24}};
+    for (std::size_t episode = 1; episode <= 2; ++episode) {
+        auto clients = clients_that_sent(server.address(), 40, half_request);
+        ASSERT_TRUE(eventually([&] { return server.complaints().size() >= episode; }));
+        ASSERT_TRUE(server.settle());
+        EXPECT_GT(server.waiting_connections(), 0U);
+        EXPECT_EQ(server.complaints().size(), episode) << server.err();
+        for (auto& client : clients) client.send(other_half);
+        EXPECT_EQ(count_answers(clients, 200), 40U);
+        EXPECT_EQ(server.complaints().size(), episode) << server.err();
+        if (episode == 1) std::this_thread::sleep_for(1050ms);
+    }
+    EXPECT_TRUE(server.complaints().front().starts_with(stage().name + ": ")) << server.err();
+    EXPECT_NE(server.complaints().front().find("Too many open files"), std::string::npos);
+}
+
+// Those that wait in the queue are taken even though the ones that hold the descriptors stay: they
+// come back one at a time here, and the last of them only through a timeout.
+TEST_P(LimitsOfConcurrent, DescriptorsThatTimeOutAreUsedAgain) {
+    StageProcess server{
+        stage(), {"--timeout", seconds_for_option(150ms)}, {.descriptor_limit = 24}};
+    auto silent = clients_that_sent(server.address(), 30, "");
+    auto client = HttpClient{server.address()};
+    client.send(simple_request);
+    expect_hello(client.read_to_end());
+    EXPECT_EQ(count_answers(silent, 408), 30U);
+}
+
+TEST_P(LimitsOfConcurrent, MoreClientsThanTheBacklogHolds) {
+    StageProcess server{stage(), {"--backlog", "1"}};
+    for (int i = 0; i < 5; ++i) {
+        auto clients = clients_that_sent(server.address(), 1, simple_request);
+        EXPECT_EQ(count_answers(clients, 200), 1U);
+    }
+}
+
+#ifndef TUTORIAL_SANITIZER
+
+// Each connection has room for a head and a view of the one body, whatever its length.
+TEST_P(LimitsOfConcurrent, MemoryOfAConnectionDoesNotGrowWithTheBody) {
+    StageProcess server{stage(), {"--body-bytes", "1073741824", "--timeout", "1000"}};
+    ASSERT_TRUE(server.settle());
+    const auto before = server.memory();
+    auto clients =
+        clients_that_sent(server.address(), 50, simple_request, {.receive_buffer = 4096});
+    ASSERT_TRUE(server.settle());
+    EXPECT_LT(server.memory(), before + 50 * mebibyte / 8);
+    for (auto& client : clients) client.reset();
+}
+
+class LimitsOfThreads : public StageTest {};
+
+INSTANTIATE_TEST_SUITE_P(, LimitsOfThreads, testing::ValuesIn(stages(3, 3)), stage_name);
+
+// Stacks take 8 MiB of address space each, so that this is enough for a few threads only.
+TEST_P(LimitsOfThreads, ServesOnWhenNoThreadCanBeMade) {
+    StageProcess server{stage(), {"--timeout", "1000"}, {.memory_limit = 200 * mebibyte}};
+    auto clients = clients_that_sent(server.address(), 60, half_request);
+    ASSERT_TRUE(server.settle());
+    EXPECT_LT(server.threads(), 40U);
+    for (auto& client : clients) client.send(other_half);
+    std::size_t served = 0;
+    for (auto& client : clients) {
+        const Reply reply = client.read_to_end();
+        if (reply.summary() == "200") ++served;
+        else expect_error(reply, "503 Service Unavailable");
+    }
+    EXPECT_GT(served, 5U);
+    expect_hello(fetch(server.address()));
+}
+
+#endif
+
+} // namespace

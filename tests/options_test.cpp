@@ -1,0 +1,64 @@
+// The article's Examples 5 and 6 as options of the epoll stages, and TCP_DEFER_ACCEPT.
+
+#include "assertions.h"
+
+namespace {
+
+/// Data segments in which a response arrives that is sent in small pieces, by a server with
+/// these further options. The client acknowledges late, as one that is far away does.
+unsigned segments(const Stage& stage, std::vector<std::string> options) {
+    options.insert(options.end(), {"--chunk-bytes", "16"});
+    StageProcess server{stage, options};
+    HttpClient client{server.address()};
+    client.delay_acknowledgements();
+    client.send(simple_request);
+    expect_hello(client.read_to_end());
+    return client.data_segments();
+}
+
+class SegmentOptions : public StageTest {};
+
+INSTANTIATE_TEST_SUITE_P(, SegmentOptions, testing::ValuesIn(epoll_stages()), stage_name);
+
+TEST_P(SegmentOptions, CorkSendsOneSegment) {
+    EXPECT_GT(segments(stage(), {}), 1U);
+    EXPECT_EQ(segments(stage(), {"--tcp-cork"}), 1U);
+}
+
+TEST_P(SegmentOptions, NoDelaySendsEachPieceAtOnce) {
+    const auto pieces = static_cast<unsigned>((expected_response().size() + 15) / 16);
+    EXPECT_EQ(segments(stage(), {"--tcp-nodelay"}), pieces);
+}
+
+TEST_P(SegmentOptions, ChunksOfALongResponse) {
+    constexpr std::uint64_t bytes = 200'000;
+    for (const char* option : {"--tcp-cork", "--tcp-nodelay", "--quiet"}) {
+        StageProcess server{
+            stage(), {"--chunk-bytes", "1000", "--body-bytes", std::to_string(bytes), option}};
+        expect_hello(fetch(server.address()), bytes);
+    }
+}
+
+class DeferAccept : public StageTest {};
+
+INSTANTIATE_TEST_SUITE_P(, DeferAccept, testing::ValuesIn(stages(7)), stage_name);
+
+/// Descriptors that a connected client takes in the server before it has sent anything.
+std::size_t descriptors_of_silent_client(const Stage& stage, std::vector<std::string> options) {
+    StageProcess server{stage, std::move(options)};
+    EXPECT_TRUE(server.settle());
+    const auto before = server.descriptors();
+    HttpClient client{server.address()};
+    EXPECT_TRUE(server.settle());
+    const auto taken = server.descriptors() - before;
+    client.send(simple_request);
+    expect_hello(client.read_to_end());
+    return taken;
+}
+
+TEST_P(DeferAccept, ConnectionIsAcceptedOnlyWithItsData) {
+    EXPECT_EQ(descriptors_of_silent_client(stage(), {"--defer-accept"}), 0U);
+    EXPECT_EQ(descriptors_of_silent_client(stage(), {}), 1U);
+}
+
+} // namespace

@@ -1,0 +1,216 @@
+#include "stage_process.h"
+
+#include <algorithm>
+#include <csignal>
+#include <ctime>
+#include <fcntl.h>
+#include <filesystem>
+#include <gtest/gtest.h>
+#include <sstream>
+#include <stdexcept>
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* listening_mark = ": listening on http://";
+
+/// A sanitizer's options on top of the caller's: no pause at exit, which would hide how fast a
+/// stage ends.
+SpawnOptions with_sanitizer_options(SpawnOptions options) {
+    const char* given = getenv("TSAN_OPTIONS");
+    options.environment.push_back(std::string{"TSAN_OPTIONS=atexit_sleep_ms=0:"} +
+                                  (given != nullptr ? given : ""));
+    return options;
+}
+
+std::vector<fs::path> entries_of(const fs::path& folder) {
+    std::vector<fs::path> entries;
+    std::error_code gone;
+    for (const auto& entry : fs::directory_iterator(folder, gone)) entries.push_back(entry.path());
+    return entries;
+}
+
+/// The state letter of a stat file in /proc: the first word after the command in parentheses.
+char state_in(const std::string& stat) {
+    const auto after_name = stat.rfind(')');
+    return after_name != std::string::npos && after_name + 2 < stat.size() ? stat[after_name + 2]
+                                                                           : '?';
+}
+
+/// The sockets among the descriptors of a process, by the inode that /proc/PID/fd shows.
+std::vector<std::uint64_t> socket_inodes(const fs::path& folder) {
+    std::vector<std::uint64_t> inodes;
+    for (const auto& entry : entries_of(folder)) {
+        std::error_code gone;
+        const std::string target = fs::read_symlink(entry, gone);
+        if (target.starts_with("socket:[")) inodes.push_back(std::stoull(target.substr(8)));
+    }
+    return inodes;
+}
+
+} // namespace
+
+std::vector<std::string> stage_command(const Stage& stage, std::vector<std::string> arguments) {
+    std::vector<std::string> command{std::string{STAGE_BIN_DIR} + '/' + stage.name};
+    const auto given = [&](const char* option) {
+        return std::find(arguments.begin(), arguments.end(), option) != arguments.end();
+    };
+    if (!given("--host")) command.insert(command.end(), {"--host", "127.0.0.1"});
+    if (!given("--port")) command.insert(command.end(), {"--port", "0"});
+    command.insert(command.end(), arguments.begin(), arguments.end());
+    return command;
+}
+
+Finished run_stage(const Stage& stage, const std::vector<std::string>& arguments) {
+    std::vector<std::string> command{std::string{STAGE_BIN_DIR} + '/' + stage.name};
+    command.insert(command.end(), arguments.begin(), arguments.end());
+    return run_command(command, with_sanitizer_options({}));
+}
+
+StageProcess::StageProcess(const Stage& stage, std::vector<std::string> arguments,
+                           const SpawnOptions& options)
+    : stage_{stage}, child_{stage_command(stage, std::move(arguments)),
+                            with_sanitizer_options(options)} {
+    const bool line_expected = options.err == Stream::collected;
+    const auto found = [&] { return line_expected ? address_from_line() : address_from_kernel(); };
+    eventually([&] { return found() || !child_.running(); });
+    if (found()) return;
+    throw std::runtime_error(stage.name + " does not listen; on its stderr: " + child_.err());
+}
+
+StageProcess::~StageProcess() {
+    if (child_.running()) {
+        child_.send_signal(SIGCONT); // not last: it would undo the SIGSTOP by which LeakSanitizer
+        child_.send_signal(SIGTERM); // holds the threads of a program that ends
+        const int code = child_.wait_exit().value_or(-1);
+        const bool own_end = stage_.number == 1 && code == 1; // its client had just failed it
+        EXPECT_TRUE(code == 0 || own_end) << stage_.name << " ends with " << code << " on SIGTERM"
+                                          << " (-1: not at all); on its stderr: " << child_.err();
+    }
+    check_sanitizer_reports();
+}
+
+bool StageProcess::address_from_line() {
+    const auto text = child_.err();
+    const auto mark = text.find(listening_mark);
+    if (mark == std::string::npos) return false;
+    const auto start = mark + std::string{listening_mark}.size();
+    const auto end = text.find("/\n", start);
+    if (end == std::string::npos) return false;
+    const auto place = text.substr(start, end - start);
+    const auto colon = place.find(':');
+    address_ = {place.substr(0, colon),
+                static_cast<std::uint16_t>(std::stoul(place.substr(colon + 1)))};
+    return true;
+}
+
+bool StageProcess::address_from_kernel() {
+    const auto inodes = socket_inodes(proc("fd"));
+    const auto all = listeners();
+    const auto ours = std::find_if(all.begin(), all.end(), [&](const Listener& listener) {
+        return std::find(inodes.begin(), inodes.end(), listener.inode) != inodes.end();
+    });
+    if (ours != all.end()) address_ = ours->address;
+    return ours != all.end();
+}
+
+void StageProcess::stop() {
+    child_.send_signal(SIGSTOP);
+    if (!eventually([this] { return state_in(read_file(proc("stat"))) == 'T'; })) {
+        throw std::runtime_error(stage_.name + " does not stop");
+    }
+}
+
+void StageProcess::resume() { child_.send_signal(SIGCONT); }
+
+int StageProcess::exit_code(Clock::duration limit) {
+    const auto code = child_.wait_exit(limit);
+    EXPECT_TRUE(code.has_value()) << stage_.name << " still runs";
+    return code.value_or(-1);
+}
+
+std::vector<std::string> StageProcess::complaints() const {
+    auto lines = lines_of(child_.err());
+    std::erase_if(lines, [](const std::string& line) {
+        return line.find(listening_mark) != std::string::npos;
+    });
+    return lines;
+}
+
+void StageProcess::check_sanitizer_reports() const {
+    const auto text = child_.err();
+    for (const char* mark : {"Sanitizer", "runtime error:"}) {
+        EXPECT_EQ(text.find(mark), std::string::npos) << stage_.name << " wrote:\n" << text;
+    }
+}
+
+std::chrono::nanoseconds StageProcess::cpu_time() const {
+    clockid_t clock{};
+    timespec time{};
+    if (clock_getcpuclockid(child_.pid(), &clock) != 0) return {};
+    clock_gettime(clock, &time);
+    return std::chrono::seconds{time.tv_sec} + std::chrono::nanoseconds{time.tv_nsec};
+}
+
+std::chrono::nanoseconds StageProcess::cpu_time_during(Clock::duration window) const {
+    const auto before = cpu_time();
+    std::this_thread::sleep_for(window);
+    return cpu_time() - before;
+}
+
+std::size_t StageProcess::threads() const { return entries_of(proc("task")).size(); }
+
+std::size_t StageProcess::descriptors() const { return entries_of(proc("fd")).size(); }
+
+std::vector<bool> StageProcess::sockets_that_block() const {
+    std::vector<bool> blocking;
+    for (const auto& entry : entries_of(proc("fd"))) {
+        std::error_code gone;
+        if (!fs::read_symlink(entry, gone).string().starts_with("socket:")) continue;
+        for (const auto& line : lines_of(read_file(proc("fdinfo/") + entry.filename().string()))) {
+            if (!line.starts_with("flags:")) continue;
+            const auto flags = std::stoul(line.substr(6), nullptr, 8);
+            blocking.push_back((flags & O_NONBLOCK) == 0);
+        }
+    }
+    return blocking;
+}
+
+std::uint64_t StageProcess::memory() const { return kilobytes("smaps_rollup", "Pss:") * 1024; }
+
+std::uint64_t StageProcess::address_space() const { return kilobytes("status", "VmSize:") * 1024; }
+
+std::uint32_t StageProcess::waiting_connections() const {
+    for (const Listener& listener : listeners()) {
+        if (listener.address == address_) return listener.waiting_count;
+    }
+    return 0;
+}
+
+bool StageProcess::idle_for(Clock::duration window) const {
+    return asleep() && cpu_time_during(window) < window / 50 && asleep();
+}
+
+bool StageProcess::settle() const {
+    return eventually([this] { return idle_for(20ms); });
+}
+
+bool StageProcess::asleep() const {
+    const auto tasks = entries_of(proc("task"));
+    return std::all_of(tasks.begin(), tasks.end(), [](const fs::path& task) {
+        const char state = state_in(read_file(task / "stat"));
+        return state == 'S' || state == 'Z'; // a zombie: it has ended
+    });
+}
+
+std::uint64_t StageProcess::kilobytes(const char* file, const std::string& field) const {
+    for (const auto& line : lines_of(read_file(proc(file)))) {
+        if (line.starts_with(field)) return std::stoull(line.substr(field.size()));
+    }
+    return 0;
+}
+
+std::string StageProcess::proc(const std::string& file) const {
+    return "/proc/" + std::to_string(child_.pid()) + '/' + file;
+}

@@ -1,0 +1,94 @@
+// What every part of the suite needs: time limits, waiting for a condition, a descriptor that
+// closes itself, reading a file, a folder that goes away again.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+using namespace std::chrono_literals;
+using Clock = std::chrono::steady_clock;
+
+/// How much slower than a plain build a build with sanitizers may be.
+#ifdef TUTORIAL_SANITIZER
+inline constexpr int slowdown = 5;
+#else
+inline constexpr int slowdown = 1;
+#endif
+
+/// A limit that design states for a plain build, stretched where sanitizers slow the stage down.
+constexpr Clock::duration scaled(Clock::duration limit) { return limit * slowdown; }
+
+/// How long a test waits for what must happen sooner or later. Never a promise in itself: generous,
+/// so that a busy machine fails no test.
+inline constexpr Clock::duration patience = scaled(10s);
+
+/// A time in the form that `--timeout` takes, stretched like other limits: "0.15".
+inline std::string seconds_for_option(std::chrono::milliseconds time) {
+    return std::to_string(std::chrono::duration<double>(time * slowdown).count());
+}
+
+/// Looks every millisecond whether `done()` holds; false if it still does not after `limit`.
+template <typename Condition> bool eventually(Condition done, Clock::duration limit = patience) {
+    const auto deadline = Clock::now() + limit;
+    while (!done()) {
+        if (Clock::now() >= deadline) return false;
+        std::this_thread::sleep_for(1ms);
+    }
+    return true;
+}
+
+/// Milliseconds until `deadline`, at least 0, in the form poll(2) takes.
+int milliseconds_left(Clock::time_point deadline);
+
+/// Throws std::system_error with errno and the name of the call if `result` is negative.
+int checked(int result, const char* call);
+
+/// Owns a descriptor: closes it when it goes. -1 stands for none.
+class Descriptor {
+public:
+    Descriptor() = default;
+    explicit Descriptor(int number) : number_{number} {}
+    Descriptor(Descriptor&& other) noexcept : number_{std::exchange(other.number_, -1)} {}
+    Descriptor& operator=(Descriptor&& other) noexcept {
+        std::swap(number_, other.number_);
+        return *this;
+    }
+    ~Descriptor() { close(); }
+
+    int number() const { return number_; }
+    void close();
+
+private:
+    int number_ = -1;
+};
+
+/// The whole content of a file, "" if it cannot be read (a process under /proc that has gone).
+std::string read_file(const std::filesystem::path& path);
+
+/// What an open file holds from its first byte on; the file's own position stays where it is.
+std::string read_from_start(int descriptor);
+
+/// The lines of a text, without their ends.
+std::vector<std::string> lines_of(const std::string& text);
+
+/// Writes `count` followed by `noun`, with an s where it is not one: "1 thread", "51 threads".
+std::string counted(std::uint64_t count, const std::string& noun);
+
+/// A new folder under the system's temporary folder, removed with all it holds.
+class TemporaryFolder {
+public:
+    TemporaryFolder();
+    TemporaryFolder(const TemporaryFolder&) = delete;
+    TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+    ~TemporaryFolder();
+
+    const std::filesystem::path& path() const { return path_; }
+
+private:
+    std::filesystem::path path_;
+};

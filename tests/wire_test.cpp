@@ -1,0 +1,223 @@
+// What goes over the wire: when a request is complete, the bytes of each response, and the end of
+// file after it whatever the client goes on sending.
+
+#include "assertions.h"
+
+#include <numeric>
+
+namespace {
+
+class Wire : public StageTest {};
+
+INSTANTIATE_TEST_SUITE_P(, Wire, testing::ValuesIn(all_stages()), stage_name);
+
+TEST_P(Wire, Response) {
+    StageProcess server{stage()};
+    const Reply reply = fetch(server.address());
+    EXPECT_EQ(reply.bytes, "HTTP/1.0 200 OK\r\n"
+                           "Date: Mon, 1 Jan 1996 01:01:01 GMT\r\n"
+                           "Content-Type: text/plain\r\n"
+                           "Content-Length: 13\r\n"
+                           "\r\n"
+                           "Hello, world!");
+    EXPECT_EQ(reply.end, End::eof);
+}
+
+// The first segment accepts the connection, the second acknowledges the request. A server that
+// sends and then closes makes it two more; here the end of file travels with the last bytes.
+TEST_P(Wire, EndOfFileComesWithTheLastBytes) {
+    StageProcess server{stage()};
+    HttpClient client{server.address()};
+    client.send(simple_request);
+    expect_hello(client.read_to_end());
+    EXPECT_EQ(client.segments(), 3U);
+}
+
+TEST_P(Wire, ResponseOfOtherLengths) {
+    for (const std::uint64_t bytes : {0U, 1U, 14U, 65537U}) {
+        StageProcess server{stage(), {"--body-bytes", std::to_string(bytes)}};
+        expect_hello(fetch(server.address()), bytes);
+    }
+}
+
+TEST_P(Wire, RequestEndsAtAnyBlankLine) {
+    Servers servers{stage()};
+    for (const char* request : {"GET / HTTP/1.0\n\n", "GET / HTTP/1.0\r\n\r\n", "GET /\r\nA: b\n\n",
+                                "GET /\nA: b\r\n\r\n", "GET /\nA: b\n\r\n", "\n\n", "\r\n\r\n"}) {
+        SCOPED_TRACE(request);
+        expect_hello(fetch(servers.for_next_client().address(), request));
+    }
+}
+
+TEST_P(Wire, RequestDoesNotEndBeforeABlankLine) {
+    StageProcess server{stage()};
+    HttpClient client{server.address()};
+    client.send("\r\n\r\r\nGET / HTTP/1.0\n \n\r \r\r\n\tA: \n\rb");
+    ASSERT_TRUE(client.await_all_read(server.address()));
+    ASSERT_TRUE(server.settle());
+    EXPECT_FALSE(client.readable());
+    client.send("\n\n");
+    expect_hello(client.read_to_end());
+}
+
+TEST_P(Wire, OneByteAtATime) {
+    StageProcess server{stage()};
+    HttpClient client{server.address()};
+    for (std::size_t i = 0; i + 1 < simple_request.size(); ++i) {
+        client.send(simple_request.substr(i, 1));
+        ASSERT_TRUE(client.await_all_read(server.address()));
+        ASSERT_FALSE(client.readable());
+    }
+    client.send("\n");
+    expect_hello(client.read_to_end());
+}
+
+TEST_P(Wire, BlankLineCutAnywhere) {
+    Servers servers{stage()};
+    for (const std::string end : {"\n\n", "\n\r\n", "\r\n\r\n"}) {
+        const std::string request = "GET / HTTP/1.0" + end;
+        for (std::size_t cut = request.size() - end.size(); cut < request.size(); ++cut) {
+            SCOPED_TRACE(testing::PrintToString(request.substr(cut)));
+            const auto& server = servers.for_next_client();
+            HttpClient client{server.address()};
+            client.send(request.substr(0, cut));
+            ASSERT_TRUE(client.await_all_read(server.address()));
+            client.send(request.substr(cut));
+            expect_hello(client.read_to_end());
+        }
+    }
+}
+
+TEST_P(Wire, LongestHead) {
+    StageProcess server{stage()};
+    expect_hello(fetch(server.address(), head_of_size(8192)));
+}
+
+TEST_P(Wire, LongestHeadInTwoPieces) {
+    StageProcess server{stage()};
+    HttpClient client{server.address()};
+    const auto head = head_of_size(8192);
+    client.send(head.substr(0, 8191));
+    ASSERT_TRUE(client.await_all_read(server.address()));
+    client.send(head.substr(8191));
+    expect_hello(client.read_to_end());
+}
+
+TEST_P(Wire, HeadTooLong) {
+    StageProcess server{stage()};
+    expect_error(fetch(server.address(), head_of_size(8193)),
+                 "431 Request Header Fields Too Large");
+}
+
+TEST_P(Wire, HeadThatNeverEnds) {
+    StageProcess server{stage()};
+    HttpClient client{server.address()};
+    expect_error(client.exchange(std::string(1 << 20, 'x')), "431 Request Header Fields Too Large");
+}
+
+TEST_P(Wire, BinaryGarbage) {
+    std::string garbage(256, '\0');
+    std::iota(garbage.begin(), garbage.end(), '\0');
+    StageProcess server{stage()};
+    expect_hello(fetch(server.address(), garbage + garbage + "\n\n"));
+}
+
+TEST_P(Wire, TwoRequestsAtOnceGetOneResponse) {
+    StageProcess server{stage()};
+    expect_hello(
+        fetch(server.address(), std::string{simple_request} + std::string{simple_request}));
+}
+
+TEST_P(Wire, PartOfASecondRequest) {
+    StageProcess server{stage()};
+    expect_hello(fetch(server.address(), std::string{simple_request} + std::string{half_request}));
+}
+
+TEST_P(Wire, HalfCloseAfterTheRequest) {
+    StageProcess server{stage(), {"--body-bytes", "5000000"}};
+    HttpClient client{server.address()};
+    client.send(simple_request);
+    client.finish_sending();
+    expect_hello(client.read_to_end(), 5000000);
+}
+
+TEST_P(Wire, BodyWithTheHead) {
+    StageProcess server{stage(), {"--body-bytes", "5000000"}};
+    HttpClient client{server.address()};
+    expect_hello(client.exchange(std::string{simple_request} + std::string(1 << 20, 'b')), 5000000);
+}
+
+TEST_P(Wire, AnnouncedBodyAfterTheResponse) {
+    StageProcess server{stage()};
+    HttpClient client{server.address()};
+    client.send("POST / HTTP/1.0\r\nContent-Length: 1048576\r\n\r\n");
+    const auto response = client.read_some(expected_response().size());
+    EXPECT_EQ(response.bytes, expected_response());
+    client.send(std::string(1 << 20, 'b'));
+    client.finish_sending();
+    const Reply rest = client.read_to_end();
+    EXPECT_EQ(rest.bytes, "");
+    EXPECT_EQ(rest.end, End::eof);
+}
+
+// The client reads only when it has sent it all: a server that closed with unread input would
+// reset the connection, and the response could be lost on its way (RFC 9112 §9.6).
+TEST_P(Wire, FloodAfterTheHead) {
+    for (const std::uint64_t bytes : {13U, 100000U}) {
+        StageProcess server{stage(), {"--body-bytes", std::to_string(bytes)}};
+        HttpClient client{server.address()};
+        client.send(std::string{simple_request} + std::string(4 << 20, 'f'));
+        client.finish_sending();
+        expect_hello(client.read_to_end(), bytes);
+    }
+}
+
+// Nobody announced these bytes, and the server does not read while it sends.
+TEST_P(Wire, SecondRequestWhileTheResponseIsOnItsWay) {
+    constexpr std::uint64_t bytes = 10'000'000;
+    StageProcess server{stage(), {"--body-bytes", std::to_string(bytes)}};
+    HttpClient client{server.address(), {.receive_buffer = 1 << 16}};
+    client.send(simple_request);
+    ASSERT_TRUE(eventually([&] { return client.readable(); }));
+    client.send(simple_request);
+    client.finish_sending();
+    expect_hello(client.read_to_end(), bytes);
+}
+
+// It takes longer than the timeout in the whole, yet there is progress all the time, and so it must
+// not be ended. A test program that is itself held up makes a break in that: it may try again.
+TEST_P(Wire, SlowReaderOfALongResponse) {
+    constexpr std::uint64_t bytes = 20'000'000;
+    const auto timeout = seconds_for_option(350ms);
+    Servers servers{stage(), {"--body-bytes", std::to_string(bytes), "--timeout", timeout}};
+    CheckedBody body;
+    for (int i = 0; i < 3 && body.bytes < bytes; ++i) {
+        HttpClient client{servers.for_next_client().address(), {.receive_buffer = 1 << 18}};
+        client.send(simple_request);
+        const auto start = Clock::now();
+        body = client.check_body(1'500'000, scaled(40ms));
+        EXPECT_GT(Clock::now() - start, scaled(350ms));
+        EXPECT_EQ(body.status, 200);
+        EXPECT_TRUE(body.intact);
+    }
+    EXPECT_EQ(body.bytes, bytes);
+    EXPECT_EQ(body.end, End::eof);
+}
+
+class WireOfMany : public StageTest {};
+
+INSTANTIATE_TEST_SUITE_P(, WireOfMany, testing::ValuesIn(serving_stages()), stage_name);
+
+// Lingering until the client has closed is only for those that send more than a head: a plain
+// client that keeps its side open must not hold a descriptor of the server's.
+TEST_P(WireOfMany, PlainClientDoesNotLinger) {
+    StageProcess server{stage(), {"--timeout", "1000"}};
+    ASSERT_TRUE(server.settle());
+    const auto before = server.descriptors();
+    HttpClient client{server.address()};
+    client.send(simple_request);
+    expect_hello(client.read_to_end());
+    EXPECT_TRUE(eventually([&] { return server.descriptors() == before; }));
+}
+
+} // namespace
