@@ -32,7 +32,7 @@ public:
     const Address& address() const { return address_; }
     pid_t pid() const { return child_.pid(); }
 
-    void send_signal(int signal) { child_.send_signal(signal); }
+    void send_signal(int signal);
     /// SIGSTOP, and waits until the process has stopped (state T of proc(5)).
     void stop();
     /// SIGCONT.
@@ -73,6 +73,7 @@ private:
     bool address_from_line();
     bool address_from_kernel();
     void check_sanitizer_reports() const;
+    std::optional<int> wait_exit(Clock::duration limit);
     bool asleep() const;
     std::uint64_t kilobytes(const char* file, const std::string& field) const;
     std::string proc(const std::string& file) const;
@@ -80,4 +81,5 @@ private:
     Stage stage_;
     ChildProcess child_;
     Address address_{};
+    int last_signal_ = 0; ///< of send_signal(); 0 is none
 };
