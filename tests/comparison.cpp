@@ -8,9 +8,13 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <iostream>
+#include <regex>
 #include <sstream>
 #include <unistd.h>
+
+namespace fs = std::filesystem;
 
 namespace {
 
@@ -83,19 +87,20 @@ std::string property(const testing::TestInfo& test, const std::string& key) {
     return "";
 }
 
-void print_heading() {
-    std::cout << '\n' << padded({"What a client does"}, 0, title_width);
-    for (const Stage& stage : all_stages()) {
-        std::cout << "  " << padded({stage.name.substr(0, 2)}, 0, cell_width);
-    }
-    const auto width = title_width + all_stages().size() * (cell_width + 2);
-    std::cout << '\n' << std::string(width, '-') << '\n';
+void print_heading(std::ostream& out) {
+    out << padded({"What a client does"}, 0, title_width);
+    std::string text;
+    for (const Stage& stage : all_stages())
+        text += "  " + padded({stage.name.substr(0, 2)}, 0, cell_width);
+    out << text.substr(0, text.find_last_not_of(' ') + 1) << '\n'
+        << std::string(title_width + text.size(), '-') << '\n';
 }
 
-void print_legend() {
-    std::cout << '\n';
-    for (const Stage& stage : all_stages()) std::cout << stage.name << "  ";
-    std::cout << "\n-: does not apply to the stage; !: not what was expected\n";
+void print_legend(std::ostream& out) {
+    out << '\n';
+    const char* gap = "";
+    for (const Stage& stage : all_stages()) out << std::exchange(gap, "  ") << stage.name;
+    out << "\n-: does not apply to the stage; !: not what was expected\n";
 }
 
 } // namespace
@@ -131,29 +136,62 @@ void ComparisonListener::OnTestPartResult(const testing::TestPartResult& result)
 
 void ComparisonListener::OnTestEnd(const testing::TestInfo& test) {
     if (!feeds_comparison(test)) return;
-    Row& row = row_of(base_name(test));
     const auto title = property(test, "row");
     const auto cell = property(test, "cell");
-    if (!title.empty()) row.title = title;
-    row.cells[stage_of(test)] = {cell.empty() ? "failed" : cell, test.result()->Passed()};
+    const bool passed = test.result()->Passed();
+    table_.add(base_name(test), title, stage_of(test), cell.empty() ? "failed" : cell, passed);
+    const char* folder = std::getenv("COMPARISON_FRAGMENTS");
+    if (folder == nullptr) return;
+    fs::create_directories(folder);
+    std::ofstream(fs::path{folder} / (base_name(test) + '.' + stage_of(test))) << title << '\n'
+                                                                               << cell << '\n'
+                                                                               << passed << '\n';
 }
 
 void ComparisonListener::OnTestProgramEnd(const testing::UnitTest& /*program*/) {
     if (tests_ < 2) return;
     if (on_terminal(STDERR_FILENO)) std::cerr << "\r\033[K" << std::flush;
-    print_heading();
-    for (const Row& row : rows_) print_row(row, colours_wanted());
-    print_legend();
+    std::cout << '\n';
+    table_.print(std::cout, colours_wanted());
 }
 
-ComparisonListener::Row& ComparisonListener::row_of(const std::string& test) {
+void ComparisonTable::add(const std::string& test, const std::string& title,
+                          const std::string& stage, const std::string& cell, bool passed) {
+    Row& row = row_of(test);
+    if (!title.empty()) row.title = title;
+    row.cells[stage] = {cell, passed};
+}
+
+bool ComparisonTable::read_fragments(const fs::path& folder) {
+    static const std::regex definition{R"(^TEST_P\((\w+), (\w+)\))"};
+    for (const auto& line :
+         lines_of(read_file(fs::path{SOURCE_DIR} / "tests/comparison_test.cpp"))) {
+        std::smatch match;
+        if (!std::regex_search(line, match, definition)) continue;
+        const auto test = match[1].str() + '.' + match[2].str();
+        for (const Stage& stage : all_stages()) {
+            const auto fragment = lines_of(read_file(folder / (test + '.' + stage.name)));
+            if (fragment.size() == 3)
+                add(test, fragment[0], stage.name, fragment[1], fragment[2] == "1");
+        }
+    }
+    return !rows_.empty();
+}
+
+void ComparisonTable::print(std::ostream& out, bool colours) const {
+    print_heading(out);
+    for (const Row& row : rows_) print_row(out, row, colours);
+    print_legend(out);
+}
+
+ComparisonTable::Row& ComparisonTable::row_of(const std::string& test) {
     const auto found =
         std::find_if(rows_.begin(), rows_.end(), [&](const Row& row) { return row.test == test; });
     if (found != rows_.end()) return *found;
     return rows_.emplace_back(Row{in_words(test), test, {}});
 }
 
-void ComparisonListener::print_row(const Row& row, bool colours) {
+void ComparisonTable::print_row(std::ostream& out, const Row& row, bool colours) {
     const auto title = wrapped(row.title, title_width);
     std::map<std::string, std::vector<std::string>> cells;
     std::size_t height = title.size();
@@ -165,17 +203,17 @@ void ComparisonListener::print_row(const Row& row, bool colours) {
         height = std::max(height, cells[stage.name].size());
     }
     for (std::size_t line = 0; line < height; ++line) {
-        std::cout << padded(title, line, title_width);
+        std::string text = padded(title, line, title_width);
         for (const Stage& stage : all_stages()) {
-            std::cout << "  " << (colours ? colour_of(row, stage.name) : "")
-                      << padded(cells[stage.name], line, cell_width) << (colours ? "\033[0m" : "");
+            text += std::string{"  "} + (colours ? colour_of(row, stage.name) : "") +
+                    padded(cells[stage.name], line, cell_width) + (colours ? "\033[0m" : "");
         }
-        std::cout << '\n';
+        out << text.substr(0, text.find_last_not_of(' ') + 1) << '\n';
     }
 }
 
 /// Red for what was not expected, green for what the last stage observes as well, else yellow.
-std::string ComparisonListener::colour_of(const Row& row, const std::string& stage) {
+std::string ComparisonTable::colour_of(const Row& row, const std::string& stage) {
     const auto cell = row.cells.find(stage);
     if (cell == row.cells.end()) return "\033[2m";
     if (!cell->second.passed) return "\033[31m";
@@ -184,7 +222,7 @@ std::string ComparisonListener::colour_of(const Row& row, const std::string& sta
     return same ? "\033[32m" : "\033[33m";
 }
 
-void ComparisonListener::write_markdown(std::ostream& out) const {
+void ComparisonTable::write_markdown(std::ostream& out) const {
     out << "# What a client does, and what each stage makes of it\n\n"
            "Every cell is what a test has observed; the last column names the test. "
            "`-` where a row does not apply to a stage.\n\n| what a client does |";

@@ -44,7 +44,7 @@ int main(int argc, char** argv) {
     const int result = RUN_ALL_TESTS();
     if (file.empty()) return result;
     std::ofstream out(file);
-    comparison.write_markdown(out);
+    comparison.table().write_markdown(out);
     out.close();
     if (!out) std::cerr << "stage_tests: cannot write " << file << '\n';
     return out ? result : 1;

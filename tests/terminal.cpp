@@ -1,0 +1,45 @@
+#include "terminal.h"
+
+#include <csignal>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace {
+
+constexpr char end_mark = '\036'; // RS, which no command of a chapter prints
+
+} // namespace
+
+Terminal::Terminal() {
+    // The shell reads its commands from a FIFO, so that a command's own stdin is not among them.
+    const std::string fifo = folder_.path() / "keyboard";
+    checked(mkfifo(fifo.c_str(), 0600), "mkfifo");
+    keyboard_ = Descriptor{checked(open(fifo.c_str(), O_RDWR | O_CLOEXEC), "open")};
+    SpawnOptions options;
+    options.folder = SOURCE_DIR;
+    options.environment = {"LC_ALL=C.UTF-8", "TERM=dumb", "COLUMNS=120"};
+    shell_.emplace(std::vector<std::string>{"bash", "--norc", "--noprofile", fifo}, options);
+    type(
+        "exec 2>&1; trap : INT"); // Ctrl-C is for the command, and an interactive shell survives it
+    if (!await_end(patience)) throw std::runtime_error("bash does not start");
+}
+
+void Terminal::type(const std::string& command) {
+    start_ = text().size();
+    const auto typed = command + "\nprintf '\\036\\n'\n";
+    checked(static_cast<int>(write(keyboard_.number(), typed.data(), typed.size())), "write");
+}
+
+std::string Terminal::text() const { return shell_->out(); }
+
+std::string Terminal::output() const {
+    const auto all = text().substr(start_);
+    return all.substr(0, all.find(end_mark));
+}
+
+bool Terminal::finished() {
+    return text().find(end_mark, start_) != std::string::npos || !shell_->running();
+}
+
+void Terminal::press_ctrl_c() { kill(-shell_->pid(), SIGINT); }
