@@ -134,7 +134,8 @@ void serve(Service& service) {
     const Fd listener = listen_on(service);
     Connection connection{service, accept_client(listener.get(), service)};
     converse(connection);
-    if (!connection.head.complete()) throw std::runtime_error("recv: no blank line in time");
+    if (!connection.head.complete())
+        throw std::runtime_error("recv: no blank line in time, or in 8192 bytes");
 }
 
 } // namespace
