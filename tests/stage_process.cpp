@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstdlib>
 #include <ctime>
 #include <fcntl.h>
 #include <filesystem>
@@ -31,6 +32,13 @@ std::vector<fs::path> entries_of(const fs::path& folder) {
     return entries;
 }
 
+/// The program of a stage: of those that were built, or of another build, to be compared with them,
+/// in the folder that the environment names as STAGE_BINARIES.
+std::string program_of(const Stage& stage) {
+    const char* folder = std::getenv("STAGE_BINARIES");
+    return std::string{folder == nullptr ? STAGE_BIN_DIR : folder} + '/' + stage.name;
+}
+
 /// The state letter of a stat file in /proc: the first word after the command in parentheses.
 char state_in(const std::string& stat) {
     const auto after_name = stat.rfind(')');
@@ -52,7 +60,7 @@ std::vector<std::uint64_t> socket_inodes(const fs::path& folder) {
 } // namespace
 
 std::vector<std::string> stage_command(const Stage& stage, std::vector<std::string> arguments) {
-    std::vector<std::string> command{std::string{STAGE_BIN_DIR} + '/' + stage.name};
+    std::vector<std::string> command{program_of(stage)};
     const auto given = [&](const char* option) {
         return std::find(arguments.begin(), arguments.end(), option) != arguments.end();
     };
@@ -63,7 +71,7 @@ std::vector<std::string> stage_command(const Stage& stage, std::vector<std::stri
 }
 
 Finished run_stage(const Stage& stage, const std::vector<std::string>& arguments) {
-    std::vector<std::string> command{std::string{STAGE_BIN_DIR} + '/' + stage.name};
+    std::vector<std::string> command{program_of(stage)};
     command.insert(command.end(), arguments.begin(), arguments.end());
     return run_command(command, with_sanitizer_options({}));
 }
