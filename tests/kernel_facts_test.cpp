@@ -648,4 +648,21 @@ TEST(TcpFacts, ReusePortSpreadsConnections) {
     EXPECT_EQ(total, 100U);
 }
 
+// socket(7), SO_REUSEPORT: the hash is final. When a worker ends, those in its queue are not handed
+// to the others.
+TEST(TcpFacts, ClosingAReusePortListenerResetsItsQueue) {
+    Descriptor leaves = open_listener(SO_REUSEPORT);
+    const Descriptor stays = open_listener(SO_REUSEPORT, port_of(leaves));
+    std::vector<Descriptor> clients;
+    for (int i = 0; i < 100; ++i) deliver(clients.emplace_back(connect_to(stays)), "hello");
+    leaves.close();
+    std::vector<Descriptor> accepted;
+    for (int fd = 0; (fd = accept_now(stays)) != -1;) accepted.emplace_back(fd);
+    const auto reset = std::count_if(clients.begin(), clients.end(), [](const auto& client) {
+        return failure(recv(client.number(), nullptr, 0, MSG_DONTWAIT)) == ECONNRESET;
+    });
+    EXPECT_GT(reset, 0);
+    EXPECT_EQ(accepted.size() + static_cast<std::size_t>(reset), clients.size());
+}
+
 } // namespace
