@@ -14,7 +14,9 @@
 
 #include <algorithm>
 #include <arpa/inet.h>
+#include <atomic>
 #include <cstring>
+#include <future>
 #include <map>
 #include <memory>
 #include <optional>
@@ -36,8 +38,8 @@ public:
 
 private:
     static int next() {
-        static int port = 2000 + getpid() % 6000; // below those that the kernel hands out
-        return port = port < 9999 ? port + 1 : 2000;
+        static std::atomic<int> count = getpid(); // below those that the kernel hands out
+        return 2000 + ++count % 8000;
     }
 
     void try_port(int port) {
@@ -143,13 +145,6 @@ std::vector<Step> steps_of(const Page& page) {
 /// Whether strace may trace here: a container can forbid it.
 bool tracing_works() { return run_command({"strace", "-o", "/dev/null", "true"}).exit_code == 0; }
 
-/// The server that a command traces, by itself.
-std::string without_tracing(const std::string& command) {
-    static const std::regex server{R"(build/bin/\S+( --[^\s|;&]+( [0-9.]+)?)*)"};
-    std::smatch match;
-    return std::regex_search(command, match, server) ? match.str() : "true";
-}
-
 /// What a page says a command prints, and what it printed.
 struct Mismatch {
     Step step;
@@ -160,14 +155,11 @@ struct Mismatch {
 /// One run of a page, in its terminals.
 class Session {
 public:
-    explicit Session(bool tracing) : tracing_{tracing} {}
-
     void run(const Step& step) {
         end_held(step.terminal);
         auto& terminal = terminals_[step.terminal];
         if (!terminal) terminal = std::make_unique<Terminal>();
-        const auto command = traces(step) ? without_tracing(step.command) : step.command;
-        terminal->type(translation_.to_run(command));
+        terminal->type(translation_.to_run(step.command));
         if (step.held()) {
             held_[step.terminal] = step;
             const bool silent = step.output.front() == "^C";
@@ -183,12 +175,8 @@ public:
     }
 
     const std::vector<Mismatch>& mismatches() const { return mismatches_; }
-    /// The lines of commands that were not traced, as this system forbids it.
-    const std::string& not_traced() const { return not_traced_; }
 
 private:
-    bool traces(const Step& step) const { return !tracing_ && step.command.starts_with("strace "); }
-
     /// What a reader sees: a line's end on the screen is the same with a "\r" and without.
     std::vector<std::string> seen(const Step& step) {
         const auto text = translation_.to_show(terminals_[step.terminal]->output());
@@ -210,8 +198,7 @@ private:
 
     void compare(const Step& step, const std::string& what) {
         auto now = seen(step);
-        if (traces(step)) not_traced_ += " " + std::to_string(step.line - 1);
-        if (traces(step) || (step.same(now) && what == "prints otherwise")) return;
+        if (step.same(now) && what == "prints otherwise") return;
         const auto before = step.printed();
         for (auto& line : now) { // what only varies is left as it is written
             const auto old = std::find_if(before.begin(), before.end(), [&](const auto& text) {
@@ -225,38 +212,62 @@ private:
         mismatches_.push_back({step, now, what});
     }
 
-    bool tracing_;
     Translation translation_;
     std::map<std::string, std::unique_ptr<Terminal>> terminals_;
     std::map<std::string, Step> held_; ///< by terminal, what runs there until ^C
     std::vector<Mismatch> mismatches_;
-    std::string not_traced_;
 };
 
-class DocsConsole : public PageTest {};
-
-INSTANTIATE_TEST_SUITE_P(, DocsConsole, testing::ValuesIn(page_files()), page_name);
+/// What a page said wrongly.
+struct PageRun {
+    Page page;
+    std::vector<Mismatch> mismatches;
+};
 
 // A reader's hands are slow: between two commands a server has long done its part. Here one command
 // follows the other at once, with no more than the pauses that a page types itself, and on a busy
 // machine these can be too short. So a page that does not come out right is typed twice more; what
 // has really drifted stays wrong.
-TEST_P(DocsConsole, PrintsWhatThePageSays) {
-    const auto steps = steps_of(page);
-    const bool tracing = tracing_works();
-    std::optional<Session> session;
+PageRun run_page(const std::filesystem::path& file) {
+    PageRun result{read_page(file), {}};
+    const auto steps = steps_of(result.page);
     for (int tries = 0; tries < 3; ++tries) {
-        session.emplace(tracing);
-        for (const Step& step : steps) session->run(step);
-        session->end();
-        if (session->mismatches().empty()) break;
+        Session session;
+        for (const Step& step : steps) session.run(step);
+        session.end();
+        result.mismatches = session.mismatches();
+        if (result.mismatches.empty()) break;
     }
-    for (const auto& [step, printed, what] : session->mismatches()) {
-        expect_lines(page, step.line, step.output, printed, "'" + step.command + "' " + what);
-        if (step.output == printed) fail_at(step.line, "'" + step.command + "' " + what);
+    return result;
+}
+
+bool traces(const std::filesystem::path& file) {
+    const auto steps = steps_of(read_page(file));
+    return std::any_of(steps.begin(), steps.end(),
+                       [](const Step& step) { return step.command.starts_with("strace "); });
+}
+
+// All pages at the same time, each in its own terminals: what they do most is wait.
+TEST(DocsConsole, PagesPrintWhatTheySay) {
+    const bool tracing = tracing_works();
+    std::vector<std::future<PageRun>> runs;
+    std::string left_out;
+    for (const auto& file : page_files()) {
+        if (file.string().find(only_page()) == std::string::npos) continue;
+        if (!tracing && traces(file)) left_out += ' ' + file.filename().string();
+        else runs.push_back(std::async(std::launch::async, run_page, file));
     }
-    if (!session->not_traced().empty())
-        GTEST_SKIP() << "strace may not trace here; not compared: line" << session->not_traced();
+    EXPECT_FALSE(runs.empty());
+    for (auto& run : runs) {
+        const auto [page, mismatches] = run.get();
+        for (const auto& [step, printed, what] : mismatches) {
+            expect_lines(page, step.line, step.output, printed, "'" + step.command + "' " + what);
+            if (step.output == printed)
+                ADD_FAILURE_AT(page.file.c_str(), static_cast<int>(step.line))
+                    << "'" << step.command << "' " << what;
+        }
+    }
+    if (!left_out.empty()) GTEST_SKIP() << "strace may not trace here; not run:" << left_out;
 }
 
 } // namespace

@@ -12,6 +12,7 @@ namespace fs = std::filesystem;
 namespace {
 
 bool update_wanted = false;
+std::string page_wanted;
 
 struct Replacement {
     std::size_t count;
@@ -35,6 +36,8 @@ std::string page_name(const testing::TestParamInfo<fs::path>& parameter) {
 
 void set_update(bool update) { update_wanted = update; }
 bool updating() { return update_wanted; }
+void set_only_page(const std::string& part) { page_wanted = part; }
+const std::string& only_page() { return page_wanted; }
 
 std::string difference(const std::string& written, const std::string& right) {
     const TemporaryFolder folder;

@@ -27,6 +27,9 @@ void expect_lines(const Page& page, std::size_t line, const std::vector<std::str
 /// Whether the docs are to be mended, not only checked.
 void set_update(bool update);
 bool updating();
+/// A part of the path of the pages whose transcripts are run; "" for all (--page).
+void set_only_page(const std::string& part);
+const std::string& only_page();
 /// Writes what --update has noted into the pages, and says so. For the end of the program.
 void write_updates();
 
