@@ -10,6 +10,7 @@
 #include "common.h"
 
 #include <array>
+#include <atomic>
 #include <csignal>
 #include <list>
 #include <mutex>
@@ -21,13 +22,12 @@ namespace {
 
 int max_threads = 10000; // clients served at a time; further ones wait in the backlog
 std::counting_semaphore<> free_threads(0);
-int listener_to_stop = -1;
-std::atomic<bool> stopping = false;
+std::atomic<int> listener_to_stop = -1, stopping = 0; // for stop(), in whatever thread it runs
 std::mutex shared; // guards what the threads share: the console, the end of connections
 
 void stop(int /*signal*/) {
     const int saved = errno; // belongs to the code that was interrupted
-    stopping = true;
+    stopping = 1;
     ::shutdown(listener_to_stop, SHUT_RDWR); // a flag alone, set just before accept(), is lost
     errno = saved;
 }
@@ -53,7 +53,7 @@ Fd accept_client(int listener, Service& service) {
     for (;;) {
         Fd socket(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
         if (socket.get() != -1 || stopping) return socket;
-        if (errno == EINTR || errno == ECONNABORTED) continue; // that client has gone already
+        if (errno == EINTR || errno == ECONNABORTED) continue; // a signal; or that client has gone
         // Most likely no descriptor is free. Clients wait in the backlog; we must not spin here.
         service.err.print_once(service.name +
                                ": accept: " + std::generic_category().message(errno) + "\n");
@@ -103,7 +103,7 @@ struct Connection {
         if (n == -1) return again_or_throw("send");
         sent += static_cast<std::uint64_t>(n);
         deadline = service.deadline();       // slow is fine, as long as the client reads
-        if (sent < response->size()) return; // the socket is full until the client reads
+        if (sent < response->size()) return; // the next piece, or no room before the client reads
         // A close() with bytes unread sends a reset, which can overtake the response. So linger:
         // end of file first, then read until the client closes. A plain GET need not pay for it.
         state = head.more_follows() || sent > 1024 ? State::draining : State::over;

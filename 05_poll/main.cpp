@@ -56,7 +56,7 @@ Fd accept_client(int listener, Service& service, bool& accepting) {
     for (;;) {
         Fd socket(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
         if (socket.get() != -1 || errno == EAGAIN) return socket;
-        if (errno == EINTR || errno == ECONNABORTED) continue; // that client has gone already
+        if (errno == EINTR || errno == ECONNABORTED) continue; // a signal; or that client has gone
         // Most likely no descriptor is free. Clients wait in the backlog; we must not spin here.
         service.err.print_once(service.name +
                                ": accept: " + std::generic_category().message(errno) + "\n");
@@ -106,7 +106,7 @@ struct Connection {
         if (n == -1) return again_or_throw("send");
         sent += static_cast<std::uint64_t>(n);
         deadline = service.deadline();       // slow is fine, as long as the client reads
-        if (sent < response->size()) return; // the socket is full until the client reads
+        if (sent < response->size()) return; // the next piece, or no room before the client reads
         // A close() with bytes unread sends a reset, which can overtake the response. So linger:
         // end of file first, then read until the client closes. A plain GET need not pay for it.
         state = head.more_follows() || sent > 1024 ? State::draining : State::over;

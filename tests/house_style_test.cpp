@@ -99,8 +99,7 @@ std::vector<Step> steps() {
         // Sockets that do not block, signals that come during a wait only, no turns at printing.
         {3,
          220,
-         {"main", "serve", "stop", "stopping", "listen_on", "accept_client",
-          "Connection::receive_head"}},
+         {"main", "serve", "stop", "listen_on", "accept_client", "Connection::receive_head"}},
         // The wait. And FD_SETSIZE is gone, from Server too.
         {4, 80, {"main", "Interest", "Interest::watch", "Interest::wait", "Server", "Server::add"}},
         // The wait; close() forgets by itself. And the two options, on the listener and in send().
