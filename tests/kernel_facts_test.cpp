@@ -84,6 +84,13 @@ bool await_events(const Descriptor& socket, short events) {
     return poll(&entry, 1, milliseconds_left(Clock::now() + patience)) == 1;
 }
 
+/// What poll(2) reports about a descriptor, at once.
+int polled(const Descriptor& descriptor, short events) {
+    pollfd entry{descriptor.number(), events, 0};
+    checked(poll(&entry, 1, 0), "poll");
+    return entry.revents;
+}
+
 int accept_now(const Descriptor& listener) {
     return accept4(listener.number(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
 }
@@ -105,17 +112,19 @@ struct Ends {
     Descriptor server;
 };
 
-/// Sends, and waits until it is acknowledged (SIOCOUTQ in tcp(7)): then the connection and the
-/// bytes are in the other end's queues, and those who wait for them have been woken.
+/// How many bytes are sent and not yet acknowledged (SIOCOUTQ in tcp(7)).
+int bytes_under_way(const Descriptor& socket) {
+    int count = -1;
+    checked(ioctl(socket.number(), SIOCOUTQ, &count), "SIOCOUTQ");
+    return count;
+}
+
+/// Sends, and waits until it is acknowledged: then the connection and the bytes are in the other
+/// end's queues, and those who wait for them have been woken.
 void deliver(const Descriptor& socket, std::string_view bytes) {
     checked(static_cast<int>(send(socket.number(), bytes.data(), bytes.size(), MSG_NOSIGNAL)),
             "send");
-    const bool arrived = eventually([&] {
-        int underway = -1;
-        ioctl(socket.number(), SIOCOUTQ, &underway);
-        return underway == 0;
-    });
-    ASSERT_TRUE(arrived);
+    ASSERT_TRUE(eventually([&] { return bytes_under_way(socket) == 0; }));
 }
 
 /// What recv() gave: bytes, or none at the end of file, or errno.
@@ -243,6 +252,25 @@ TEST(EpollFacts, NewDataIsANewEdge) {
     deliver(ends.client, "lo");
     EXPECT_EQ(events_of(epoll), EPOLLIN);
     EXPECT_EQ(receive(ends.server).bytes, "hello");
+}
+
+// epoll(7), EPOLLET: for writing, the change is that room comes back to a socket that a send() or a
+// question has found without. A server that stops of its own accord is not called back.
+TEST(EpollFacts, RoomIsAnEdgeOnlyAfterItWasMissed) {
+    const std::string piece(4096, 'x');
+    for (const bool asked : {false, true}) {
+        const Ends ends;
+        set(ends.server, SO_SNDBUF, 1 << 17); // doubled (socket(7)), and from now on left at that
+        const Descriptor epoll = epoll_of(ends.server, EPOLLOUT | EPOLLET);
+        EXPECT_EQ(events_of(epoll), EPOLLOUT);
+        std::size_t sent = 0; // until less than a third of the buffer is free
+        for (; asked ? polled(ends.server, POLLOUT) != 0 : bytes_under_way(ends.server) < 3 << 16;
+             sent += piece.size())
+            ASSERT_EQ(send(ends.server.number(), piece.data(), piece.size(), 0), 4096);
+        while (sent > 0) sent -= receive(ends.client).bytes.size();
+        ASSERT_TRUE(eventually([&] { return bytes_under_way(ends.server) == 0; }));
+        EXPECT_EQ(events_of(epoll, asked ? patience : 0s), asked ? EPOLLOUT : 0U);
+    }
 }
 
 // epoll(7), questions and answers: modifying looks anew at what there is. So a listener that was
@@ -443,13 +471,6 @@ TEST(EpollFacts, SecondReadyDescriptorIsNotLostWhenFewFitIn) {
     }
 }
 
-/// What poll(2) reports about a descriptor, at once.
-int polled(const Descriptor& descriptor, short events) {
-    pollfd entry{descriptor.number(), events, 0};
-    checked(poll(&entry, 1, 0), "poll");
-    return entry.revents;
-}
-
 // poll() in POSIX: regular files always poll ready. The read may still wait for the disk.
 TEST(PollFacts, RegularFileIsAlwaysReady) {
     const Descriptor file = open_regular_file(); // and an empty one
@@ -523,7 +544,8 @@ TEST(TcpFacts, ResetLosesDataNotYetRead) {
 // send(2), EPIPE: the signal would end a server that has not ignored it. The first send() only
 // fails, which is why a short response in one piece never shows it.
 TEST(TcpFacts, SecondSendAfterAResetRaisesSigpipe) {
-    static volatile std::sig_atomic_t signals = 0;
+    static volatile std::sig_atomic_t signals;
+    signals = 0;
     auto* const before = std::signal(SIGPIPE, [](int) { signals = signals + 1; });
     Ends ends;
     reset(ends.client);
