@@ -94,6 +94,18 @@ TEST_P(Concurrency, ResetsBeforeAcceptAmongOthers) {
     EXPECT_EQ(count_answers(staying, 200), 10U);
 }
 
+// More than are accepted in one turn, and no later one whose arrival would wake the loop again.
+TEST_P(Concurrency, AllWhoQueuedForOneTurnAreAccepted) {
+    StageProcess server{stage()};
+    server.stop();
+    auto clients = clients_that_sent(server.address(), 200, half_request);
+    server.resume();
+    ASSERT_TRUE(server.settle());
+    ASSERT_EQ(server.waiting_connections(), 0U);
+    for (auto& client : clients) client.send(other_half);
+    EXPECT_EQ(count_answers(clients, 200), 200U);
+}
+
 class ConcurrencyOfEvents : public StageTest {};
 
 INSTANTIATE_TEST_SUITE_P(, ConcurrencyOfEvents, testing::ValuesIn(event_stages()), stage_name);
@@ -105,6 +117,25 @@ TEST_P(ConcurrencyOfEvents, NoSocketBlocks) {
     auto clients = clients_that_sent(server.address(), 3, half_request);
     EXPECT_TRUE(eventually([&] { return server.sockets_that_block().size() == 4; }));
     EXPECT_EQ(server.sockets_that_block(), std::vector<bool>(4, false));
+}
+
+class ConcurrencyOfEpoll : public StageTest {};
+
+INSTANTIATE_TEST_SUITE_P(, ConcurrencyOfEpoll, testing::ValuesIn(epoll_stages()), stage_name);
+
+// Byte by byte the reader always keeps up, and there is room to write for as long as it reads: a
+// loop that goes on until there is none would not come to the others.
+TEST_P(ConcurrencyOfEpoll, ReaderWhoKeepsUpDoesNotHoldUpOthers) {
+    StageProcess server{stage(), {"--body-bytes", "1073741824", "--chunk-bytes", "1"}};
+    const FastReader reader{server.address()};
+    ASSERT_TRUE(eventually([&] { return reader.received() > 0; }));
+    for (int i = 0; i < 5; ++i) {
+        HttpClient other{server.address()};
+        other.send(simple_request);
+        ASSERT_EQ(other.read_some(1).bytes, "H");
+        ASSERT_FALSE(reader.done());
+        other.reset();
+    }
 }
 
 class ConcurrencyOfThreads : public StageTest {};

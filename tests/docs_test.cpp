@@ -82,18 +82,26 @@ std::vector<std::vector<std::string>> parts_of(const Fence& fence) {
     return parts;
 }
 
+/// The lines of a difference: of `diff OLD NEW`, without the file names; of `diff PATCH`, the
+/// patch. Empty if there is none.
+std::vector<std::string> difference_named_by(const Fence& fence) {
+    if (fence.words.size() == 2) return lines_of(read_file(root / fence.words[1]));
+    if (fence.words.size() != 3) return {};
+    const auto diff =
+        run_command({"diff", "-U100000", root / fence.words[1], root / fence.words[2]});
+    auto lines = lines_of(diff.out);
+    if (diff.exit_code == 1) lines.erase(lines.begin(), lines.begin() + 3); // names, and one @@
+    return diff.exit_code == 1 ? lines : std::vector<std::string>{};
+}
+
 TEST_P(Docs, DifferencesAreTrue) {
     for (const Fence& fence : page.fences) {
         if (!fence.is("diff")) continue;
-        if (fence.words.size() != 3) {
-            fail_at(fence.line, "which files differ so? `diff OLD NEW`");
+        const auto whole = difference_named_by(fence);
+        if (whole.empty()) {
+            fail_at(fence.line, "the difference of what? `diff OLD NEW` or `diff PATCH`");
             continue;
         }
-        const auto diff =
-            run_command({"diff", "-U100000", root / fence.words[1], root / fence.words[2]});
-        auto whole = lines_of(diff.out);
-        if (diff.exit_code != 1) fail_at(fence.line, "no difference: " + diff.err);
-        else whole.erase(whole.begin(), whole.begin() + 3); // the names, and one @@ for all
         std::size_t line = fence.line + 1;
         for (const auto& part : parts_of(fence)) {
             const bool changes = std::any_of(part.begin(), part.end(), [](const auto& text) {

@@ -118,7 +118,7 @@ TEST_P(Lifecycle, SignalBetweenCheckAndWait) {
             auto clients = clients_that_sent(server.address(), sent.empty() ? 0 : 1, sent);
             ASSERT_TRUE(server.settle());
             signal_just_before_waiting(server.pid(), signal);
-            EXPECT_EQ(server.exit_code(), 0);
+            ASSERT_EQ(server.exit_code(), 0);
         }
     }
 }

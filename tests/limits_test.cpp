@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <sys/select.h>
 
 namespace {
 
@@ -131,6 +132,52 @@ TEST_P(LimitsOfConcurrent, DescriptorsThatTimeOutAreUsedAgain) {
     client.send(simple_request);
     expect_hello(client.read_to_end());
     EXPECT_EQ(count_answers(silent, 408), 30U);
+}
+
+// Those that hold the descriptors leave, and nobody new connects: what comes back has to be noticed
+// without the arrival that would wake the listener.
+TEST_P(LimitsOfConcurrent, QueueMovesOnWhenDescriptorsComeBack) {
+    StageProcess server{stage(), {"--timeout", "1000"}, {.descriptor_limit = 24}};
+    auto clients = clients_that_sent(server.address(), 30, half_request);
+    ASSERT_TRUE(eventually([&] { return !server.complaints().empty(); }));
+    ASSERT_TRUE(server.settle());
+    const auto waiting = server.waiting_connections();
+    ASSERT_GT(waiting, 0U);
+    clients.erase(clients.begin(), clients.end() - waiting); // they are accepted in order
+    ASSERT_TRUE(eventually([&] { return server.waiting_connections() == 0; }));
+    for (auto& client : clients) client.send(other_half);
+    EXPECT_EQ(count_answers(clients, 200), waiting);
+}
+
+// One descriptor is left. In one turn the oldest client resets and two others connect: the second
+// of them needs the number that the reset frees.
+TEST_P(LimitsOfConcurrent, LastDescriptorsChangeHandsInOneTurn) {
+    constexpr std::size_t limit = 24;
+    StageProcess server{stage(), {"--timeout", "1000"}, {.descriptor_limit = limit}};
+    ASSERT_TRUE(server.settle());
+    auto held = clients_that_sent(server.address(), limit - 1 - server.descriptors(), half_request);
+    ASSERT_TRUE(server.settle());
+    ASSERT_EQ(server.descriptors(), limit - 1);
+    server.stop();
+    auto coming = clients_that_sent(server.address(), 2, simple_request);
+    held.front().reset();
+    held.erase(held.begin());
+    server.resume();
+    EXPECT_EQ(count_answers(coming, 200), 2U);
+    for (auto& client : held) client.send(other_half);
+    EXPECT_EQ(count_answers(held, 200), held.size());
+}
+
+// Their descriptors reach beyond what an fd_set holds: FD_SET() would write into other memory.
+TEST_P(LimitsOfConcurrent, ClientsBeyondFdSetSize) {
+    StageProcess server{stage(), {"--quiet", "--timeout", "1000"}};
+    server.stop(); // a server that fails shall not do so before all have connected
+    auto clients = clients_that_sent(server.address(), FD_SETSIZE, half_request);
+    server.resume();
+    ASSERT_TRUE(server.settle());
+    ASSERT_TRUE(server.running()) << server.err();
+    clients.front().send(other_half);
+    expect_hello(clients.front().read_to_end());
 }
 
 TEST_P(LimitsOfConcurrent, MoreClientsThanTheBacklogHolds) {
