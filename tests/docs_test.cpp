@@ -199,6 +199,7 @@ std::string stage_called(const std::string& word) {
 
 /// What is wrong with the options given to a stage in this command; "" if nothing.
 std::string wrong_option(const std::string& command) {
+    if (command.find("tour break") != std::string::npos) return ""; // a mistake has a number, too
     static const std::regex call{R"((0[1-7]_[a-z_]+|tour run (\d\d))((?: +[^\s|;&#)<>]+)*))"};
     static const std::regex option{R"( (--[a-z][a-z-]*))"};
     for (std::sregex_iterator found(command.begin(), command.end(), call), end; found != end;
@@ -213,8 +214,13 @@ std::string wrong_option(const std::string& command) {
     return "";
 }
 
-/// What is wrong with a call of the tour: a command that it does not have; "" if nothing.
+/// What is wrong with a call of the tour: a command or a mistake that there is not; "" if nothing.
 std::string wrong_tour(const std::string& command) {
+    static const std::regex mistake{R"(\./tour break ([0-9]\w+))"};
+    std::smatch match;
+    if (std::regex_search(command, match, mistake) &&
+        !fs::exists(root / "tests/mistakes" / (match[1].str() + ".patch")))
+        return "there is no mistake " + match[1].str();
     static const std::string help = run_command({root / "tour", "help"}).out;
     static const std::regex call{R"(\./tour ([a-z]+))"};
     for (std::sregex_iterator found(command.begin(), command.end(), call), end; found != end;

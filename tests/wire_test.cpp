@@ -3,7 +3,16 @@
 
 #include "assertions.h"
 
+#include <algorithm>
+#include <filesystem>
 #include <numeric>
+
+#if defined(__x86_64__) && !defined(TUTORIAL_SANITIZER)
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#endif
 
 namespace {
 
@@ -84,9 +93,75 @@ TEST_P(Wire, BlankLineCutAnywhere) {
             ASSERT_TRUE(client.await_all_read(server.address()));
             client.send(request.substr(cut));
             expect_hello(client.read_to_end());
+            if (HasFailure()) return; // each further one would take as long
         }
     }
 }
+
+#if defined(__x86_64__) && !defined(TUTORIAL_SANITIZER) // which adds instructions of its own
+
+/// The thread that was started last.
+pid_t last_thread(pid_t process) {
+    pid_t last = process;
+    for (const auto& entry :
+         std::filesystem::directory_iterator("/proc/" + std::to_string(process) + "/task")) {
+        last = std::max(last, static_cast<pid_t>(std::stol(entry.path().filename().string())));
+    }
+    return last;
+}
+
+/// Has `send` send one byte to a thread that waits for it, and counts the instructions from the
+/// return of its recv() to its next system call, one by one under ptrace(2); at most `most`.
+template <typename Send>
+std::size_t instructions_for_a_byte(pid_t thread, Send send, std::size_t most) {
+    const auto go_on = [thread](__ptrace_request how) {
+        checked(static_cast<int>(ptrace(how, thread, nullptr, nullptr)), "ptrace");
+        int status = 0;
+        checked(waitpid(thread, &status, __WALL), "waitpid");
+        return WIFSTOPPED(status);
+    };
+    user_regs_struct registers{};
+    const auto has_received = [&] {
+        ptrace(PTRACE_GETREGS, thread, nullptr, &registers);
+        return registers.orig_rax == SYS_recvfrom && registers.rax == 1;
+    };
+    const auto at_system_call = [&] {
+        ptrace(PTRACE_GETREGS, thread, nullptr, &registers);
+        const auto code = ptrace(PTRACE_PEEKTEXT, thread, registers.rip, nullptr);
+        return (code & 0xFFFF) == 0x050F; // the bytes of `syscall`, the lower one first
+    };
+    checked(static_cast<int>(ptrace(PTRACE_SEIZE, thread, nullptr, nullptr)), "PTRACE_SEIZE");
+    bool stopped = go_on(PTRACE_INTERRUPT);
+    send();
+    while (stopped && !has_received()) stopped = go_on(PTRACE_SYSCALL);
+    std::size_t count = 0;
+    while (stopped && count < most && !at_system_call()) {
+        stopped = go_on(PTRACE_SINGLESTEP);
+        ++count;
+    }
+    ptrace(PTRACE_DETACH, thread, nullptr, nullptr);
+    return count;
+}
+
+// Not so if each search begins at the first byte: then a head of n bytes, sent one by one, takes
+// n * n / 2 looks, and one client can keep a server busy. That is counted, as it takes no time yet.
+TEST_P(Wire, EachByteIsLookedAtOnce) {
+    constexpr std::size_t most = 10'000;
+    StageProcess server{stage(), {"--timeout", "1000"}};
+    HttpClient client{server.address()};
+    std::string head = "GET / HTTP/1.0\r\n";
+    while (head.size() < 8000) head += "A:\n"; // a line end is where a search may have to stop
+    client.send(head);
+    ASSERT_TRUE(client.await_all_read(server.address()));
+    ASSERT_TRUE(server.settle());
+    const auto send = [&] { client.send("x"); };
+    EXPECT_LT(instructions_for_a_byte(last_thread(server.pid()), send, most), most)
+        << "to look at one byte, with " << head.size() << " before it";
+    client.send("\n\n");
+    expect_hello(client.read_to_end());
+}
+
+#endif
 
 TEST_P(Wire, LongestHead) {
     StageProcess server{stage()};
@@ -183,6 +258,21 @@ TEST_P(Wire, SecondRequestWhileTheResponseIsOnItsWay) {
     client.finish_sending();
     expect_hello(client.read_to_end(), bytes);
 }
+
+#ifndef TUTORIAL_SANITIZER // which wants to be the first library itself
+
+// It takes a socket that is all but full for send() to take less than it is given. faults.cpp makes
+// it so each time.
+TEST_P(Wire, EverySendIsShort) {
+    constexpr std::uint64_t bytes = 200'000;
+    const std::string library = std::string{"LD_PRELOAD="} + FAULTS_LIBRARY;
+    StageProcess server{stage(),
+                        {"--body-bytes", std::to_string(bytes)},
+                        {.environment = {library, "STAGE_SEND_MOST=1000"}}};
+    expect_hello(fetch(server.address()), bytes);
+}
+
+#endif
 
 // It takes longer than the timeout in the whole, yet there is progress all the time, and so it must
 // not be ended. A test program that is itself held up makes a break in that: it may try again.
