@@ -43,8 +43,11 @@ std::vector<Place> Page::code_spans() const {
 }
 
 std::vector<Place> Page::links() const {
-    static const std::regex link{R"(\]\(([^)\s]+)\))"};
-    return matches(prose, link);
+    static const std::regex link{R"(\]\(([^)\s]+)\))"}, tag{R"re((?:src|href)="([^"]+)")re"};
+    auto found = matches(prose, link);
+    const auto tags = matches(prose, tag);
+    found.insert(found.end(), tags.begin(), tags.end());
+    return found;
 }
 
 std::vector<Place> Page::comments(const std::string& keyword) const {
