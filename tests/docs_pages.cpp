@@ -22,6 +22,16 @@ struct Replacement {
 /// By page, and in it by line from the last one to the first: so the others keep their numbers.
 std::map<fs::path, std::map<std::size_t, Replacement, std::greater<>>> replacements;
 
+/// How two texts differ, as diff(1) shows it.
+std::string difference(const std::string& written, const std::string& right) {
+    const TemporaryFolder folder;
+    std::ofstream(folder.path() / "a") << written;
+    std::ofstream(folder.path() / "b") << right;
+    return run_command({"diff", "-U2", "--label", "in the docs", "--label", "in fact",
+                        folder.path() / "a", folder.path() / "b"})
+        .out;
+}
+
 } // namespace
 
 void PageTest::fail_at(std::size_t line, const std::string& message) const {
@@ -38,15 +48,6 @@ void set_update(bool update) { update_wanted = update; }
 bool updating() { return update_wanted; }
 void set_only_page(const std::string& part) { page_wanted = part; }
 const std::string& only_page() { return page_wanted; }
-
-std::string difference(const std::string& written, const std::string& right) {
-    const TemporaryFolder folder;
-    std::ofstream(folder.path() / "a") << written;
-    std::ofstream(folder.path() / "b") << right;
-    return run_command({"diff", "-U2", "--label", "in the docs", "--label", "in fact",
-                        folder.path() / "a", folder.path() / "b"})
-        .out;
-}
 
 void expect_lines(const Page& page, std::size_t line, const std::vector<std::string>& written,
                   const std::vector<std::string>& right, const std::string& what) {

@@ -32,6 +32,3 @@ void set_only_page(const std::string& part);
 const std::string& only_page();
 /// Writes what --update has noted into the pages, and says so. For the end of the program.
 void write_updates();
-
-/// How two texts differ, as diff(1) shows it.
-std::string difference(const std::string& written, const std::string& right);

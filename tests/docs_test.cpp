@@ -25,7 +25,7 @@ class Docs : public PageTest {};
 
 INSTANTIATE_TEST_SUITE_P(, Docs, testing::ValuesIn(page_files()), page_name);
 
-/// Whether `part` stands in `whole` as lines that follow each other; "" or the nearest miss.
+/// Whether `part` stands in `whole` as lines that follow each other.
 bool contains(const std::vector<std::string>& whole, const std::vector<std::string>& part) {
     return std::search(whole.begin(), whole.end(), part.begin(), part.end()) != whole.end();
 }
@@ -345,6 +345,52 @@ TEST_P(Docs, IncludedTablesAreThoseMeasured) {
         if (end == page.lines.end()) fail_at(line, "no <!-- end -->");
         else expect_lines(page, line + 1, {begin, end}, right, name + " reads otherwise");
     }
+}
+
+// ---- The mistakes -------------------------------------------------------------------------------
+
+/// The words under a name in the head of a patch.
+std::vector<std::string> field_of(const std::vector<std::string>& patch, const std::string& name) {
+    for (const auto& line : patch)
+        if (line.starts_with(name + ": ")) return words_of(line.substr(name.size() + 2));
+    return {};
+}
+
+/// Whether each part of the patch finds its lines in the file that it changes.
+bool applies(const std::vector<std::string>& patch) {
+    std::vector<std::string> file, part;
+    std::size_t parts = 0;
+    const auto found = [&] { return part.empty() || contains(file, part); };
+    for (const auto& line : patch) {
+        const bool heading = line.starts_with("--- a/") || line.starts_with("@@ ");
+        if (heading && !found()) return false;
+        if (heading) part.clear();
+        if (line.starts_with("--- a/")) file = lines_of(read_file(root / line.substr(6)));
+        else if (line.starts_with("@@ ")) ++parts;
+        else if (parts > 0 && !line.starts_with('+')) part.push_back(line.substr(1));
+    }
+    return parts > 0 && found();
+}
+
+// That the tests notice is tried by `./tour break --all`; here, that no patch is left behind when
+// the stage it belongs to changes, or the test, or the page.
+TEST(Mistakes, FitTheirStagesTestsAndPage) {
+    const auto tests = known_tests();
+    const auto page = read_file(root / "docs/10_mistakes.md");
+    std::size_t count = 0;
+    for (const auto& entry : fs::directory_iterator(root / "tests/mistakes")) {
+        if (entry.path().extension() != ".patch") continue;
+        ++count;
+        const auto name = entry.path().filename().string();
+        const auto patch = lines_of(read_file(entry.path()));
+        EXPECT_TRUE(applies(patch)) << name;
+        for (const char* field : {"Mistake", "Stage", "Build", "Symptom", "Caught-by", "See"})
+            EXPECT_FALSE(field_of(patch, field).empty()) << name << " has no " << field;
+        for (const auto& test : field_of(patch, "Caught-by"))
+            EXPECT_TRUE(tests.contains(test)) << name << " names " << test;
+        EXPECT_NE(page.find("```diff tests/mistakes/" + name), std::string::npos) << name;
+    }
+    EXPECT_GE(count, 30U);
 }
 
 // ---- What a chapter has to have

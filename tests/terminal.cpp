@@ -20,8 +20,7 @@ Terminal::Terminal() {
     options.folder = SOURCE_DIR;
     options.environment = {"LC_ALL=C.UTF-8", "TERM=dumb", "COLUMNS=120"};
     shell_.emplace(std::vector<std::string>{"bash", "--norc", "--noprofile", fifo}, options);
-    type(
-        "exec 2>&1; trap : INT"); // Ctrl-C is for the command, and an interactive shell survives it
+    type("exec 2>&1; trap : INT"); // an interactive shell survives Ctrl-C, and so shall this one
     if (!await_end(patience)) throw std::runtime_error("bash does not start");
 }
 
