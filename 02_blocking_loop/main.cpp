@@ -113,12 +113,12 @@ struct Connection {
 };
 
 void converse(Connection& connection) {
-    while (connection.state != State::over) {
+    for (const int fd = connection.socket.get(); connection.state != State::over;) {
         const auto left = connection.deadline - Clock::now();
         const auto us = std::chrono::ceil<std::chrono::microseconds>(left).count();
         const timeval wait{us / 1'000'000, us % 1'000'000}; // so long may the next call block
         const int option = connection.state == State::sending ? SO_SNDTIMEO : SO_RCVTIMEO;
-        ::setsockopt(connection.socket.get(), SOL_SOCKET, option, &wait, sizeof wait);
+        if (us > 0) check(::setsockopt(fd, SOL_SOCKET, option, &wait, sizeof wait), "setsockopt");
         if (us <= 0) connection.expire();
         else if (connection.state == State::receiving) connection.receive_head();
         else if (connection.state == State::sending) connection.send_response();

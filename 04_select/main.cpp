@@ -17,6 +17,7 @@
 #include <list>
 #include <set>
 #include <stdexcept>
+#include <thread>
 #include <unordered_map>
 #include <vector>
 
@@ -163,7 +164,8 @@ struct Interest {
         fd_set readable = reading;
         fd_set writable = writing;
         const int n = ::pselect(highest + 1, &readable, &writable, nullptr, &limit, &none);
-        if (n == -1 && errno != EINTR) check(-1, "pselect");
+        if (n == -1 && errno == ENOMEM) std::this_thread::sleep_for(100ms); // and another turn
+        else if (n == -1 && errno != EINTR) check(-1, "pselect");
         ready.assign(beyond.begin(), beyond.end());
         for (int fd = 0; n > 0 && fd <= highest; ++fd)
             if (FD_ISSET(fd, &readable) || FD_ISSET(fd, &writable)) ready.push_back(fd);

@@ -17,6 +17,7 @@
 #include <csignal>
 #include <list>
 #include <stdexcept>
+#include <thread>
 #include <unordered_map>
 #include <vector>
 
@@ -154,7 +155,8 @@ struct Interest {
         const timespec limit{left / 1'000'000'000, left % 1'000'000'000};
         const sigset_t none{}; // signals come in here, and nowhere else
         const int n = ::ppoll(polled.data(), polled.size(), &limit, &none);
-        if (n == -1 && errno != EINTR) check(-1, "ppoll");
+        if (n == -1 && errno == ENOMEM) std::this_thread::sleep_for(100ms); // and another turn
+        else if (n == -1 && errno != EINTR) check(-1, "ppoll");
         ready.clear();
         for (const pollfd& p : polled)
             if (n > 0 && p.revents != 0) ready.push_back(p.fd); // POLLHUP and POLLERR as well

@@ -80,6 +80,7 @@ void set_signals(const SpawnOptions& options) {
 [[noreturn]] void become(const Launch& launch) {
     prctl(PR_SET_PDEATHSIG, SIGKILL); // and where the parent has gone before that took effect:
     if (getppid() != launch.parent) _exit(127);
+    prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY); // strace may attach, where only parents may (Yama)
     setpgid(0, 0);
     for (int number = 0; number < 3; ++number) {
         if (launch.streams[number] >= 0) dup2(launch.streams[number], number);

@@ -3,7 +3,8 @@
 //
 // STAGE_FAULTS says which: "recv=4,0;accept4=24,24!" makes every second recv() fail with errno 4,
 // beginning with the first, and the first two accept4(), but no later one. 0 stands for the real
-// call. STAGE_FAULTS_LOG names a file that gets a line with the call's name for each failure.
+// call, and -5 for one that takes 5 bytes at most. close() fails after it has closed, as Linux
+// does. STAGE_FAULTS_LOG names a file that gets a line with the call's name for each such call.
 // STAGE_SEND_MOST=1000 lets send() take 1,000 bytes at most, and so makes every client a fast one.
 
 #undef _FORTIFY_SOURCE // or the headers define some of these functions themselves
@@ -43,25 +44,39 @@ public:
     }
 
     /// Whether this call is to fail; errno is set then.
-    bool strikes() {
-        if (errors_.empty()) return false;
-        const auto call = calls_++;
-        if (!repeats_ && call >= errors_.size()) return false;
-        const int error = errors_[call % errors_.size()];
-        if (error == 0) return false;
-        log();
-        errno = error;
-        return true;
+    bool strikes() { return fails(planned()); }
+
+    /// The same for a call about bytes; where it is to be a short one, fewer `bytes` remain.
+    bool strikes(std::size_t& bytes) {
+        const int plan = planned();
+        if (plan < 0) bytes = std::min(bytes, static_cast<std::size_t>(-plan));
+        return fails(plan);
     }
 
 private:
+    /// For the next call: an error, or below 0 the bytes it may take; 0 is nothing.
+    int planned() {
+        if (errors_.empty()) return 0;
+        const auto call = calls_++;
+        if (!repeats_ && call >= errors_.size()) return 0;
+        const int plan = errors_[call % errors_.size()];
+        if (plan != 0) log();
+        return plan;
+    }
+
+    static bool fails(int plan) {
+        if (plan > 0) errno = plan;
+        return plan > 0;
+    }
+
     void log() const {
         const char* path = std::getenv("STAGE_FAULTS_LOG");
         if (path == nullptr) return;
         const int file = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
         const std::string line = name_ + '\n';
-        syscall(SYS_write, file, line.data(), line.size()); // write() is one of those below
-        close(file);
+        syscall(SYS_write, file, line.data(),
+                line.size()); // write() is one of those below, as is close()
+        syscall(SYS_close, file);
     }
 
     std::string name_;
@@ -93,7 +108,7 @@ int accept4(int socket, sockaddr* address, socklen_t* length, int flags) {
 ssize_t recv(int socket, void* bytes, size_t size, int flags) {
     static Fault fault{"recv"};
     static auto* const call = real<decltype(recv)>("recv");
-    return fault.strikes() ? -1 : call(socket, bytes, size, flags);
+    return fault.strikes(size) ? -1 : call(socket, bytes, size, flags);
 }
 
 ssize_t send(int socket, const void* bytes, size_t size, int flags) {
@@ -101,7 +116,7 @@ ssize_t send(int socket, const void* bytes, size_t size, int flags) {
     static const char* const given = std::getenv("STAGE_SEND_MOST");
     static const size_t most = given != nullptr ? std::strtoul(given, nullptr, 10) : SIZE_MAX;
     static auto* const call = real<decltype(send)>("send");
-    return fault.strikes() ? -1 : call(socket, bytes, std::min(size, most), flags);
+    return fault.strikes(size) ? -1 : call(socket, bytes, std::min(size, most), flags);
 }
 
 ssize_t read(int file, void* bytes, size_t size) {
@@ -113,7 +128,14 @@ ssize_t read(int file, void* bytes, size_t size) {
 ssize_t write(int file, const void* bytes, size_t size) {
     static Fault fault{"write"};
     static auto* const call = real<decltype(write)>("write");
-    return fault.strikes() ? -1 : call(file, bytes, size);
+    return fault.strikes(size) ? -1 : call(file, bytes, size);
+}
+
+int close(int file) {
+    static Fault fault{"close"};
+    static auto* const call = real<decltype(close)>("close");
+    const int result = call(file);
+    return fault.strikes() ? -1 : result;
 }
 
 int select(int count, fd_set* in, fd_set* out, fd_set* other, timeval* limit) {
