@@ -111,7 +111,7 @@ private:
 // The head of a request: everything up to the first blank line, "\n\n" or "\n\r\n", and that too.
 class RequestHead {
 public:
-    static constexpr std::size_t max_bytes = 8192;
+    static constexpr std::size_t max_bytes = 8192, piece_bytes = 4096; // in all; from one recv()
 
     // Takes in the bytes received next. Each is looked at once, into however many pieces they fall.
     void add(std::string_view piece) {
@@ -124,7 +124,7 @@ public:
             else line_ = byte == '\r' && line_ == Line::empty ? Line::only_cr : Line::begun;
         }
         text_ += piece.substr(0, used);
-        surplus_ = surplus_ || used < piece.size();
+        surplus_ = surplus_ || used < piece.size() || (complete_ && used == piece_bytes);
     }
 
     [[nodiscard]] const std::string& text() const { return text_; }
@@ -132,8 +132,8 @@ public:
     // Full and no blank line yet: whatever comes now, the head is over the limit.
     [[nodiscard]] bool too_long() const { return !complete_ && text_.size() == max_bytes; }
 
-    // Whether the client sent more than this or is going to: the rest of the head, or a body, which
-    // one of two fields announces; without them there is none (RFC 9112 §6.3).
+    // Whether the client sent more than this, may have (the last piece was full), or is going to:
+    // the rest of the head, or a body, which one of two fields announces (RFC 9112 §6.3).
     [[nodiscard]] bool more_follows() const {
         std::string lower = text_;
         for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));

@@ -94,7 +94,7 @@ struct Connection {
 
     // Receives what has come of the head; it may come in any number of pieces.
     void receive_head() {
-        std::array<char, 4096> buffer;
+        std::array<char, RequestHead::piece_bytes> buffer;
         const ssize_t n = ::recv(socket.get(), buffer.data(), buffer.size(), 0);
         // End of file. The article's loop has no such line, and would receive nothing forever.
         if (n == 0) throw std::runtime_error("recv: the client left before the blank line");

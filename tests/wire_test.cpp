@@ -168,6 +168,18 @@ TEST_P(Wire, LongestHead) {
     expect_hello(fetch(server.address(), head_of_size(8192)));
 }
 
+// One recv() takes 4,096 bytes, and then has seen nothing of what is behind them: the stage has to
+// read on before it closes, or the reset that follows takes the response with it.
+TEST_P(Wire, HeadEndsWhereTheBufferDoes) {
+    for (const std::size_t size : {4096U, 8192U}) {
+        SCOPED_TRACE(size);
+        StageProcess server{stage()};
+        HttpClient client{server.address()};
+        client.send(head_of_size(size) + std::string(100, 'x'));
+        expect_hello(client.read_to_end());
+    }
+}
+
 TEST_P(Wire, LongestHeadInTwoPieces) {
     StageProcess server{stage()};
     HttpClient client{server.address()};

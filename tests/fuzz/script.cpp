@@ -268,8 +268,8 @@ void Model::send(std::string_view bytes) {
     if (announces_more(end) || sent_.size() == end) return;
     // More than a plain head has come. A server that has read the head alone closes as soon as it
     // has answered, and a reset follows. It must know better where both came in one piece, which
-    // they do in the first send() if segments are long: unless its recv() was full just there.
-    const bool together = first && setup_.segment_size == 0 && end % server_buffer != 0;
+    // they do in the first send() if segments are long.
+    const bool together = first && setup_.segment_size == 0;
     if (answered || !together) sure_ = false;
 }
 
