@@ -164,8 +164,9 @@ void ComparisonTable::add(const std::string& test, const std::string& title,
 
 bool ComparisonTable::read_fragments(const fs::path& folder) {
     static const std::regex definition{R"(^TEST_P\((\w+), (\w+)\))"};
-    for (const auto& line :
-         lines_of(read_file(fs::path{SOURCE_DIR} / "tests/comparison_test.cpp"))) {
+    const auto tests = fs::path{SOURCE_DIR} / "tests";
+    for (const auto& line : lines_of(read_file(tests / "comparison_test.cpp") +
+                                     read_file(tests / "injection_test.cpp"))) {
         std::smatch match;
         if (!std::regex_search(line, match, definition)) continue;
         const auto test = match[1].str() + '.' + match[2].str();

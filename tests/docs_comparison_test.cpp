@@ -68,7 +68,9 @@ std::string row_of_page(const std::string& row, std::size_t number, const std::s
     if (number == 0)
         for (auto& cell : cells)
             if (cell.starts_with('0')) cell = '[' + cell.substr(0, 2) + "](" + cell + ".md)";
-    if (number > 1) cells.back() = '[' + cells.back() + "](../tests/comparison_test.cpp)";
+    const bool injected = cells.back().find("FaultsComparison") != std::string::npos;
+    const std::string source = injected ? "injection_test.cpp" : "comparison_test.cpp";
+    if (number > 1) cells.back() = '[' + cells.back() + "](../tests/" + source + ")";
     std::string text = "|";
     for (const auto& cell : cells) text += ' ' + cell + " |";
     return text + ' ' + (number == 0 ? "explained in" : number == 1 ? "---" : explained) + " |";
