@@ -32,15 +32,19 @@ struct Call {
     std::string companion{}; ///< another fault without which the call is not made
 };
 
+/// accept(2): its own, and those that lie in wait on the new connection.
+Names errors_of_accept() {
+    return {"EAGAIN",      "ECONNABORTED", "EINTR",     "EMFILE",          "ENFILE",
+            "ENOBUFS",     "ENOMEM",       "EPERM",     "EPROTO",          "ENETDOWN",
+            "ENOPROTOOPT", "EHOSTDOWN",    "ENONET",    "EHOSTUNREACH",    "EOPNOTSUPP",
+            "ENETUNREACH", "ENOSR",        "ETIMEDOUT", "ESOCKTNOSUPPORT", "EPROTONOSUPPORT"};
+}
+
 /// accept(2), recv(2), send(2), write(2), … and ip(7), tcp(7): without the errors that say that
 /// the program is wrong (EBADF, EFAULT, EINVAL, ENOTSOCK).
 const std::vector<Call>& serving_calls() {
     static const std::vector<Call> table{
-        {"accept4", "234567", {"EAGAIN", "ECONNABORTED", "EINTR",           "EMFILE",
-                               "ENFILE", "ENOBUFS",      "ENOMEM",          "EPERM",
-                               "EPROTO", "ENETDOWN",     "ENOPROTOOPT",     "EHOSTDOWN",
-                               "ENONET", "EHOSTUNREACH", "EOPNOTSUPP",      "ENETUNREACH",
-                               "ENOSR",  "ETIMEDOUT",    "ESOCKTNOSUPPORT", "EPROTONOSUPPORT"}},
+        {"accept4", "234567", errors_of_accept()},
         {"recvfrom",
          "234567",
          {"EAGAIN", "EINTR", "ECONNREFUSED", "ECONNRESET", "ENOTCONN", "ETIMEDOUT", "ENOMEM",
