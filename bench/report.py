@@ -62,8 +62,14 @@ def markdown(data: dict[str, Any]) -> str:
     claims = ["", *(f"- {claim_line(claim)}" for claim in data["claims"])] if data["claims"] else []
     redone = len(data["redone"])
     again = f" Runs done again, as the host had other work: {redone}." if redone else ""
+    settings = data["settings"]
+    runs = (
+        f"Medians of {settings['rounds']} rounds"
+        if "rounds" in settings
+        else f"One run of {settings['seconds']} s"
+    )
     measured = (
-        f"{data['note']} Medians of {data['settings']['rounds']} rounds, {where['date']}: "
+        f"{data['note']} {runs}, {where['date']}: "
         f"{where['cpu']}, {where['cpus']} CPUs, {where['kernel']}, {where['compiler']}.{again}"
     )
     return "\n".join([f"### {data['title']}", "", head, rule, *rows, "", measured, *claims, ""])
@@ -159,6 +165,8 @@ def figure(name: str, data: dict[str, Any]) -> str:
             return lines(data, [1, 2, 3], "--chunk-bytes", "segments with data for one response")
         case "slow":
             return bars(data, 1, "time for 20 quick clients, ms", log=True)
+        case "soak":
+            return ""  # its table says it all
     raise ValueError(name)
 
 
@@ -170,8 +178,10 @@ def draw(results: pathlib.Path, folder: pathlib.Path) -> Iterator[pathlib.Path]:
         table = folder / f"{source.stem}.md"
         table.write_text(markdown(data))
         yield table
-        picture = folder / f"{source.stem}.svg"
         script = figure(source.stem, data)
+        if not script:
+            continue
+        picture = folder / f"{source.stem}.svg"
         done = subprocess.run(["gnuplot"], input=script, capture_output=True, text=True)
         if done.returncode or done.stderr.strip():
             raise RuntimeError(f"gnuplot: {done.stderr.strip()}")
