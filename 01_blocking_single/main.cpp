@@ -40,8 +40,7 @@ Fd accept_client(int listener, Service& service) {
         if (socket.get() != -1) return socket;
         if (errno == EINTR || errno == ECONNABORTED) continue; // a signal; or that client has gone
         // Most likely no descriptor is free. Clients wait in the backlog; we must not spin here.
-        service.err.print_once(service.name +
-                               ": accept: " + std::generic_category().message(errno) + "\n");
+        service.complain("accept", std::strerror(errno));
         std::this_thread::sleep_for(100ms);
     }
 }

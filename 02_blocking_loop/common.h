@@ -16,6 +16,7 @@
 #include <chrono>
 #include <clocale>
 #include <cstdint>
+#include <cstring>
 #include <cwchar>
 #include <string>
 #include <string_view>
@@ -57,8 +58,7 @@ inline std::size_t printable_bytes(std::string_view text) {
     return c >= 0xA0 && c <= 0x10FFFF ? length : 0; // from 0x80 to 0x9F there are controls again
 }
 
-// The text with all else written as \x1b: what a request says is the client's choice, and no
-// escape sequence in it shall reach the screen of whoever watches the server.
+// The text with all else written as \x1b, so that no client's escape sequence reaches a screen.
 inline std::string escaped(std::string_view text) {
     constexpr std::string_view digits = "0123456789abcdef";
     std::string result;
@@ -96,16 +96,10 @@ public:
         if (n > 0) cut_ = static_cast<std::size_t>(n) < line.size();
     }
 
-    // For a trouble that recurs: prints it once, and not again before a second without it.
-    void print_once(std::string_view text) {
-        if (Clock::now() > quiet_until_) print(text);
-        quiet_until_ = Clock::now() + 1s;
-    }
 private:
     int fd_;
     Fd own_;
     bool cut_ = false; // the last text came out in part: the next one starts a new line
-    Clock::time_point quiet_until_;
 };
 
 // The head of a request: everything up to the first blank line, "\n\n" or "\n\r\n", and that too.
@@ -142,7 +136,6 @@ public:
     }
 private:
     enum class Line { begun, empty, only_cr }; // what there is so far of the line under way
-
     std::string text_;
     Line line_ = Line::begun;
     bool complete_ = false;
@@ -188,8 +181,15 @@ struct Service {
     Response too_large = Response::error("431 Request Header Fields Too Large");
     Console out{STDOUT_FILENO};
     Console err{STDERR_FILENO};
+    Clock::time_point quiet_until{};
     [[nodiscard]] Clock::time_point deadline() const {
         return Clock::now() + std::chrono::round<Clock::duration>(timeout * 1.0s);
+    }
+    // For a trouble that recurs: a line on stderr, and not another before a second without it.
+    void complain(const char* call, const char* why) try {
+        if (Clock::now() > quiet_until) err.print(name + ": " + call + ": " + why + "\n");
+        quiet_until = Clock::now() + 1s;
+    } catch (const std::bad_alloc&) { // not even the memory to say so
     }
 };
 

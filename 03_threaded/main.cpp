@@ -17,6 +17,7 @@
 #include <semaphore>
 #include <stdexcept>
 #include <thread>
+#include <vector>
 
 namespace {
 
@@ -55,8 +56,7 @@ Fd accept_client(int listener, Service& service) {
         if (socket.get() != -1 || stopping) return socket;
         if (errno == EINTR || errno == ECONNABORTED) continue; // a signal; or that client has gone
         // Most likely no descriptor is free. Clients wait in the backlog; we must not spin here.
-        service.err.print_once(service.name +
-                               ": accept: " + std::generic_category().message(errno) + "\n");
+        service.complain("accept", std::strerror(errno));
         std::this_thread::sleep_for(100ms);
     }
 }
@@ -72,6 +72,7 @@ struct Connection {
     const Response* response = nullptr; // chosen when the head is in, too long, or too late
     std::uint64_t sent = 0;             // bytes of the response
     std::uint64_t drained = 0;          // bytes that came after the head
+    std::jthread thread{};              // serves this client; joins when the connection goes
 
     // Receives what has come of the head; it may come in any number of pieces.
     void receive_head() {
@@ -143,22 +144,21 @@ void converse(Connection& connection) {
     }
 }
 
-using Peers = std::list<std::pair<Connection, std::jthread>>; // a jthread joins when it goes
-std::list<Peers::iterator> finished;                          // whose threads are about to end
+std::vector<std::list<Connection>::iterator> finished; // whose threads are about to end
 
-void serve_client(Peers::iterator peer) {
+void serve_client(std::list<Connection>::iterator connection) {
     try {
-        converse(peer->first);
+        converse(*connection);
     } catch (const std::exception&) { // ends this client, not the server
     }
     const std::lock_guard lock(shared);
-    peer->first.socket.reset();
-    finished.push_back(peer);
+    connection->socket.reset();
+    finished.push_back(connection);
     free_threads.release();
 }
 
 void serve(Service& service) {
-    Peers peers;
+    std::list<Connection> connections, next; // next: one that has no thread yet
     free_threads.release(max_threads);
     for (const int number : {SIGINT, SIGTERM}) ::signal(number, stop);
     ::signal(SIGPIPE, SIG_IGN); // or send() to a client that has gone would end the program
@@ -167,22 +167,23 @@ void serve(Service& service) {
     const Fd listener = listen_on(service);
     listener_to_stop = listener.get();
     while (!stopping) {
-        while (!free_threads.try_acquire_for(500ms) && !stopping) continue;
-        peers.emplace_front(Connection{service, accept_client(listener.get(), service)},
-                            std::jthread());
-        while (!stopping && !peers.front().second.joinable()) {
-            for (const std::lock_guard lock(shared); !finished.empty(); finished.pop_back())
-                peers.erase(finished.back());
-            try {
-                peers.front().second = std::jthread(serve_client, peers.begin());
-            } catch (const std::system_error& error) { // the system has no thread to give: wait
-                service.err.print_once(service.name + ": " + error.what() + "\n");
-                std::this_thread::sleep_for(100ms);
-            }
+        try {
+            if (next.empty() && free_threads.try_acquire_for(500ms))
+                next.push_back({service, accept_client(listener.get(), service)});
+            if (next.empty() || stopping) continue;
+            const std::lock_guard lock(shared);
+            for (; !finished.empty(); finished.pop_back()) connections.erase(finished.back());
+            finished.reserve(connections.size() + 1); // no thread shall need memory to end
+            next.back().thread = std::jthread(serve_client, next.begin());
+            connections.splice(connections.end(), next); // the thread's iterator stays good
+        } catch (const std::exception& error) { // no thread or no memory is to be had: wait
+            if (next.empty()) free_threads.release();
+            service.complain("thread", error.what());
+            std::this_thread::sleep_for(100ms);
         }
     }
     const std::lock_guard lock(shared);
-    for (const auto& peer : peers) ::shutdown(peer.first.socket.get(), SHUT_RDWR);
+    for (const auto& connection : connections) ::shutdown(connection.socket.get(), SHUT_RDWR);
 }
 
 } // namespace

@@ -27,8 +27,7 @@ volatile std::sig_atomic_t stopping = 0;
 
 void stop(int /*signal*/) { stopping = 1; } // runs during a wait only: see serve()
 
-// A wait that finds work at once does not look for signals: under constant load the handler would
-// never run. So each turn asks.
+// Under constant load each wait finds work at once, and no handler would ever run. So turns ask.
 bool is_stopping() {
     sigset_t pending{};
     ::sigpending(&pending);
@@ -51,16 +50,14 @@ Fd listen_on(Service& service) {
     return listener;
 }
 
-// Returns the connection to the next client in the backlog, or none, and whether to go on
-// accepting.
+// Returns the connection to the next client in the backlog, or none; and whether to accept more.
 Fd accept_client(int listener, Service& service, bool& accepting) {
     for (;;) {
         Fd socket(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
         if (socket.get() != -1 || errno == EAGAIN) return socket;
         if (errno == EINTR || errno == ECONNABORTED) continue; // a signal; or that client has gone
         // Most likely no descriptor is free. Clients wait in the backlog; we must not spin here.
-        service.err.print_once(service.name +
-                               ": accept: " + std::generic_category().message(errno) + "\n");
+        service.complain("accept", std::strerror(errno));
         accepting = false;
         return socket;
     }
@@ -139,8 +136,7 @@ enum class Cause { accepted, ready, expired }; // why it is a connection's turn
 // What to wait for, and the wait. select() overwrites the sets that it is given, so each turn makes
 // new ones; and it answers in them, so each turn searches them, descriptor by descriptor.
 struct Interest {
-    fd_set reading{};
-    fd_set writing{};
+    fd_set reading{}, writing{};
     int highest = 0;
     std::set<int> beyond; // descriptors that no fd_set can hold
     std::vector<int> ready;
@@ -156,19 +152,20 @@ struct Interest {
     }
 
     // Waits until a descriptor is ready, a signal comes, or it is `until`.
-    void wait(Clock::time_point until) {
+    void wait(Clock::time_point until) try {
         if (!beyond.empty()) until = std::min(until, Clock::now() + 50ms); // just try those
         const auto left = std::max<std::chrono::nanoseconds>(until - Clock::now(), 0ns).count();
         const timespec limit{left / 1'000'000'000, left % 1'000'000'000};
         const sigset_t none{}; // signals come in here, and nowhere else
-        fd_set readable = reading;
-        fd_set writable = writing;
+        fd_set readable = reading, writable = writing;
         const int n = ::pselect(highest + 1, &readable, &writable, nullptr, &limit, &none);
         if (n == -1 && errno == ENOMEM) std::this_thread::sleep_for(100ms); // and another turn
         else if (n == -1 && errno != EINTR) check(-1, "pselect");
         ready.assign(beyond.begin(), beyond.end());
         for (int fd = 0; n > 0 && fd <= highest; ++fd)
             if (FD_ISSET(fd, &readable) || FD_ISSET(fd, &writable)) ready.push_back(fd);
+    } catch (const std::bad_alloc&) { // who was left out is still ready in the next turn
+        std::this_thread::sleep_for(100ms);
     }
 };
 
@@ -183,13 +180,15 @@ struct Server {
     Clock::time_point retry_at; // when not accepting
     explicit Server(Service& shared) : service(shared) {}
 
-    void accept_clients() {
+    void accept_clients() try {
         for (int count = 0; count < 64; ++count) { // not more a turn: other clients wait, too
             Fd socket = accept_client(listener.get(), service, accepting);
             if (socket.get() == -1) break;
             add(std::move(socket));
         }
         if (!accepting) set_accepting(false);
+    } catch (const std::bad_alloc&) { // this client is lost; the next ones wait in the backlog
+        set_accepting(false);
     }
 
     void set_accepting(bool on) {
@@ -200,8 +199,10 @@ struct Server {
 
     void add(Fd socket) {
         const int fd = socket.get();
-        connections.push_back({service, std::move(socket)});
-        table[fd] = --connections.end(); // a list's iterators outlast all changes
+        std::list<Connection> one; // joins the others once nothing can fail any more
+        one.push_back({service, std::move(socket)});
+        table[fd] = one.begin(); // a list's iterators outlast all changes, this one too:
+        connections.splice(connections.end(), one);
         if (fd >= FD_SETSIZE) connections.back().respond(unavailable);
         advance(table[fd], Cause::accepted);
     }

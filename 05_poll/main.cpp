@@ -27,8 +27,7 @@ volatile std::sig_atomic_t stopping = 0;
 
 void stop(int /*signal*/) { stopping = 1; } // runs during a wait only: see serve()
 
-// A wait that finds work at once does not look for signals: under constant load the handler would
-// never run. So each turn asks.
+// Under constant load each wait finds work at once, and no handler would ever run. So turns ask.
 bool is_stopping() {
     sigset_t pending{};
     ::sigpending(&pending);
@@ -51,16 +50,14 @@ Fd listen_on(Service& service) {
     return listener;
 }
 
-// Returns the connection to the next client in the backlog, or none, and whether to go on
-// accepting.
+// Returns the connection to the next client in the backlog, or none; and whether to accept more.
 Fd accept_client(int listener, Service& service, bool& accepting) {
     for (;;) {
         Fd socket(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
         if (socket.get() != -1 || errno == EAGAIN) return socket;
         if (errno == EINTR || errno == ECONNABORTED) continue; // a signal; or that client has gone
         // Most likely no descriptor is free. Clients wait in the backlog; we must not spin here.
-        service.err.print_once(service.name +
-                               ": accept: " + std::generic_category().message(errno) + "\n");
+        service.complain("accept", std::strerror(errno));
         accepting = false;
         return socket;
     }
@@ -144,13 +141,14 @@ struct Interest {
 
     void watch(int fd, Want want) {
         const auto place = static_cast<std::size_t>(fd);
+        if (place >= polled.size() && want == Want::nothing) return; // it never was in the array
         if (place >= polled.size()) polled.resize(place + 1, {-1, 0, 0});
         const short events = want == Want::write ? POLLOUT : POLLIN;
         polled[place] = {want == Want::nothing ? -1 : fd, events, 0};
     }
 
     // Waits until a descriptor is ready, a signal comes, or it is `until`.
-    void wait(Clock::time_point until) {
+    void wait(Clock::time_point until) try {
         const auto left = std::max<std::chrono::nanoseconds>(until - Clock::now(), 0ns).count();
         const timespec limit{left / 1'000'000'000, left % 1'000'000'000};
         const sigset_t none{}; // signals come in here, and nowhere else
@@ -160,6 +158,8 @@ struct Interest {
         ready.clear();
         for (const pollfd& p : polled)
             if (n > 0 && p.revents != 0) ready.push_back(p.fd); // POLLHUP and POLLERR as well
+    } catch (const std::bad_alloc&) { // who was left out is still ready in the next turn
+        std::this_thread::sleep_for(100ms);
     }
 };
 
@@ -173,13 +173,15 @@ struct Server {
     Clock::time_point retry_at; // when not accepting
     explicit Server(Service& shared) : service(shared) {}
 
-    void accept_clients() {
+    void accept_clients() try {
         for (int count = 0; count < 64; ++count) { // not more a turn: other clients wait, too
             Fd socket = accept_client(listener.get(), service, accepting);
             if (socket.get() == -1) break;
             add(std::move(socket));
         }
         if (!accepting) set_accepting(false);
+    } catch (const std::bad_alloc&) { // this client is lost; the next ones wait in the backlog
+        set_accepting(false);
     }
 
     void set_accepting(bool on) {
@@ -190,8 +192,10 @@ struct Server {
 
     void add(Fd socket) {
         const int fd = socket.get();
-        connections.push_back({service, std::move(socket)});
-        table[fd] = --connections.end(); // a list's iterators outlast all changes
+        std::list<Connection> one; // joins the others once nothing can fail any more
+        one.push_back({service, std::move(socket)});
+        table[fd] = one.begin(); // a list's iterators outlast all changes, this one too:
+        connections.splice(connections.end(), one);
         advance(table[fd], Cause::accepted);
     }
 

@@ -32,8 +32,7 @@ volatile std::sig_atomic_t stopping = 0;
 
 void stop(int /*signal*/) { stopping = 1; } // runs during a wait only: see serve()
 
-// A wait that finds work at once does not look for signals: under constant load the handler would
-// never run. So each turn asks.
+// Under constant load each wait finds work at once, and no handler would ever run. So turns ask.
 bool is_stopping() {
     sigset_t pending{};
     ::sigpending(&pending);
@@ -58,16 +57,14 @@ Fd listen_on(Service& service) {
     return listener;
 }
 
-// Returns the connection to the next client in the backlog, or none, and whether to go on
-// accepting.
+// Returns the connection to the next client in the backlog, or none; and whether to accept more.
 Fd accept_client(int listener, Service& service, bool& accepting) {
     for (;;) {
         Fd socket(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
         if (socket.get() != -1 || errno == EAGAIN) return socket;
         if (errno == EINTR || errno == ECONNABORTED) continue; // a signal; or that client has gone
         // Most likely no descriptor is free. Clients wait in the backlog; we must not spin here.
-        service.err.print_once(service.name +
-                               ": accept: " + std::generic_category().message(errno) + "\n");
+        service.complain("accept", std::strerror(errno));
         accepting = false;
         return socket;
     }
@@ -153,25 +150,26 @@ struct Interest {
     Fd epoll = Fd(check(::epoll_create1(EPOLL_CLOEXEC), "epoll_create1"));
     std::vector<std::uint32_t> watched;    // by descriptor, the events told to the kernel
     std::array<epoll_event, 256> events{}; // so many a turn; the others keep their place
-    std::vector<int> ready;
+    std::vector<int> ready = std::vector<int>(events.size());
 
     void watch(int fd, Want want) {
         const auto place = static_cast<std::size_t>(fd);
         if (place >= watched.size()) watched.resize(place + 1);
         epoll_event event{};
         event.data.fd = fd; // handed back with each event
-        if (want == Want::read) event.events = EPOLLIN;
-        if (want == Want::write) event.events = EPOLLOUT;
+        // For nothing: EPOLLERR, which comes in any case. Off the list, there might be no way back.
+        event.events = want == Want::nothing ? EPOLLERR : want == Want::read ? EPOLLIN : EPOLLOUT;
         if (event.events == watched[place]) return; // a call to the kernel saved
-        const int operation = watched[place] == 0     ? EPOLL_CTL_ADD
-                              : want == Want::nothing ? EPOLL_CTL_DEL
-                                                      : EPOLL_CTL_MOD;
+        const int operation = watched[place] == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
         check(::epoll_ctl(epoll.get(), operation, fd, &event), "epoll_ctl");
         watched[place] = event.events;
     }
 
     // close() takes a descriptor off the list by itself, as long as no copy of it is open.
-    void forget(int fd) { watched.at(static_cast<std::size_t>(fd)) = 0; }
+    void forget(int fd) {
+        if (static_cast<std::size_t>(fd) < watched.size())
+            watched[static_cast<std::size_t>(fd)] = 0;
+    }
 
     // Waits until a descriptor is ready, a signal comes, or it is `until`.
     void wait(Clock::time_point until) {
@@ -196,13 +194,15 @@ struct Server {
     Clock::time_point retry_at; // when not accepting
     explicit Server(Service& shared) : service(shared) {}
 
-    void accept_clients() {
+    void accept_clients() try {
         for (int count = 0; count < 64; ++count) { // not more a turn: other clients wait, too
             Fd socket = accept_client(listener.get(), service, accepting);
             if (socket.get() == -1) break;
             add(std::move(socket));
         }
         if (!accepting) set_accepting(false);
+    } catch (const std::bad_alloc&) { // this client is lost; the next ones wait in the backlog
+        set_accepting(false);
     }
 
     void set_accepting(bool on) {
@@ -213,8 +213,10 @@ struct Server {
 
     void add(Fd socket) {
         const int fd = socket.get();
-        connections.push_back({service, std::move(socket)});
-        table[fd] = --connections.end(); // a list's iterators outlast all changes
+        std::list<Connection> one; // joins the others once nothing can fail any more
+        one.push_back({service, std::move(socket)});
+        table[fd] = one.begin(); // a list's iterators outlast all changes, this one too:
+        connections.splice(connections.end(), one);
         advance(table[fd], Cause::accepted);
     }
 

@@ -21,6 +21,7 @@
 #include <cstdint>
 #include <list>
 #include <stdexcept>
+#include <thread>
 #include <unordered_map>
 #include <vector>
 
@@ -34,8 +35,7 @@ volatile std::sig_atomic_t stopping = 0;
 
 void stop(int /*signal*/) { stopping = 1; } // runs during a wait only: see serve()
 
-// A wait that finds work at once does not look for signals: under constant load the handler would
-// never run. So each turn asks.
+// Under constant load each wait finds work at once, and no handler would ever run. So turns ask.
 bool is_stopping() {
     sigset_t pending{};
     ::sigpending(&pending);
@@ -64,16 +64,14 @@ Fd listen_on(Service& service) {
     return listener;
 }
 
-// Returns the connection to the next client in the backlog, or none, and whether to go on
-// accepting.
+// Returns the connection to the next client in the backlog, or none; and whether to accept more.
 Fd accept_client(int listener, Service& service, bool& accepting) {
     for (;;) {
         Fd socket(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
         if (socket.get() != -1 || errno == EAGAIN) return socket;
         if (errno == EINTR || errno == ECONNABORTED) continue; // a signal; or that client has gone
         // Most likely no descriptor is free. Clients wait in the backlog; we must not spin here.
-        service.err.print_once(service.name +
-                               ": accept: " + std::generic_category().message(errno) + "\n");
+        service.complain("accept", std::strerror(errno));
         accepting = false;
         return socket;
     }
@@ -169,12 +167,9 @@ struct Interest {
         if (place >= watched.size()) watched.resize(place + 1);
         epoll_event event{};
         event.data.fd = fd; // handed back with each event
-        if (want == Want::read) event.events = EPOLLIN | EPOLLET;
-        if (want == Want::write) event.events = EPOLLOUT | EPOLLET;
+        event.events = (want == Want::read ? EPOLLIN : EPOLLOUT) | EPOLLET;
         if (event.events == watched[place]) return; // a call to the kernel saved
-        const int operation = watched[place] == 0     ? EPOLL_CTL_ADD
-                              : want == Want::nothing ? EPOLL_CTL_DEL
-                                                      : EPOLL_CTL_MOD;
+        const int operation = watched[place] == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
         check(::epoll_ctl(epoll.get(), operation, fd, &event), "epoll_ctl");
         watched[place] = event.events;
     }
@@ -186,18 +181,24 @@ struct Interest {
     }
 
     // Waits until a descriptor is ready, a signal comes, or it is `until`.
-    void wait(Clock::time_point until) {
+    void wait(Clock::time_point until) try {
         if (!again.empty()) until = Clock::now();
         const auto left = std::max<Clock::duration>(until - Clock::now(), 0s);
         const auto ms = std::chrono::ceil<std::chrono::milliseconds>(left).count(); // never early
+        // All the memory that this turn's lists can need. Were it missing later, edges would be
+        // lost.
+        for (auto* list : {&ready, &again}) list->reserve(watched.capacity() + events.size());
         const sigset_t none{}; // signals come in here, and nowhere else
         const int n = ::epoll_pwait(epoll.get(), events.data(), static_cast<int>(events.size()),
                                     static_cast<int>(ms), &none);
         if (n == -1 && errno != EINTR) check(-1, "epoll_pwait");
-        ready = std::exchange(again, {});
+        ready.swap(again);
+        again.clear();
         for (auto* e = events.data(); e < events.data() + n; ++e) ready.push_back(e->data.fd);
         std::sort(ready.begin(), ready.end()); // who is there twice, again and by a new edge,
         ready.erase(std::unique(ready.begin(), ready.end()), ready.end()); // has one turn
+    } catch (const std::bad_alloc&) { // nothing has been asked, so nothing is lost
+        std::this_thread::sleep_for(100ms);
     }
 };
 
@@ -211,13 +212,15 @@ struct Server {
     Clock::time_point retry_at; // when not accepting
     explicit Server(Service& shared) : service(shared) {}
 
-    void accept_clients() {
+    void accept_clients() try {
         for (int count = 0; count < 64; ++count) { // not more a turn: other clients wait, too
             Fd socket = accept_client(listener.get(), service, accepting);
             if (socket.get() == -1) return set_accepting(accepting);
             add(std::move(socket));
         }
         interest.again.push_back(listener.get()); // no edge comes for those left in the backlog
+    } catch (const std::bad_alloc&) { // this client is lost; the next ones wait in the backlog
+        set_accepting(false);
     }
 
     void set_accepting(bool on) {
@@ -228,8 +231,10 @@ struct Server {
 
     void add(Fd socket) {
         const int fd = socket.get();
-        connections.push_back({service, std::move(socket)});
-        table[fd] = --connections.end(); // a list's iterators outlast all changes
+        std::list<Connection> one; // joins the others once nothing can fail any more
+        one.push_back({service, std::move(socket)});
+        table[fd] = one.begin(); // a list's iterators outlast all changes, this one too:
+        connections.splice(connections.end(), one);
         advance(table[fd], Cause::accepted);
     }
 

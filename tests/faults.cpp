@@ -4,7 +4,9 @@
 // STAGE_FAULTS says which: "recv=4,0;accept4=24,24!" makes every second recv() fail with errno 4,
 // beginning with the first, and the first two accept4(), but no later one. 0 stands for the real
 // call, and -5 for one that takes 5 bytes at most. close() fails after it has closed, as Linux
-// does. STAGE_FAULTS_LOG names a file that gets a line with the call's name for each such call.
+// does. "new=0,0,12!" lets the third memory allocation after the first accept4() fail; those before
+// belong to the set-up. "epoll_add" is epoll_ctl() with EPOLL_CTL_ADD, the one that needs room.
+// STAGE_FAULTS_LOG names a file that gets a line with the call's name for each such call.
 // STAGE_SEND_MOST=1000 lets send() take 1,000 bytes at most, and so makes every client a fast one.
 
 #undef _FORTIFY_SOURCE // or the headers define some of these functions themselves
@@ -16,6 +18,7 @@
 #include <cstdlib>
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <new>
 #include <poll.h>
 #include <string>
 #include <sys/epoll.h>
@@ -27,10 +30,26 @@
 
 namespace {
 
+/// While it lives, memory that this thread asks for is this library's, not the stage's.
+class OwnMemory {
+public:
+    OwnMemory() { ++count_; }
+    OwnMemory(const OwnMemory&) = delete;
+    OwnMemory& operator=(const OwnMemory&) = delete;
+    ~OwnMemory() { --count_; }
+    static bool asked_for() { return count_ > 0; }
+
+private:
+    static thread_local int count_;
+};
+
+thread_local int OwnMemory::count_ = 0;
+
 /// The failures of one function, counted over all threads.
 class Fault {
 public:
     explicit Fault(const std::string& name) : name_{name} {
+        const OwnMemory ours;
         const char* given = std::getenv("STAGE_FAULTS");
         const std::string plan = ';' + std::string{given != nullptr ? given : ""} + ';';
         const auto found = plan.find(';' + name + '=');
@@ -70,6 +89,7 @@ private:
     }
 
     void log() const {
+        const OwnMemory ours;
         const char* path = std::getenv("STAGE_FAULTS_LOG");
         if (path == nullptr) return;
         const int file = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
@@ -84,6 +104,8 @@ private:
     bool repeats_ = true;
     std::atomic<std::size_t> calls_{0};
 };
+
+std::atomic<bool> is_set_up{false}; // the first accept4() has been called
 
 template <typename Function> Function* real(const char* name) {
     return reinterpret_cast<Function*>(dlsym(RTLD_NEXT, name));
@@ -100,6 +122,7 @@ int accept(int socket, sockaddr* address, socklen_t* length) {
 }
 
 int accept4(int socket, sockaddr* address, socklen_t* length, int flags) {
+    is_set_up = true;
     static Fault fault{"accept4"};
     static auto* const call = real<decltype(accept4)>("accept4");
     return fault.strikes() ? -1 : call(socket, address, length, flags);
@@ -177,8 +200,21 @@ int epoll_pwait(int epoll, epoll_event* events, int most, int limit, const sigse
 
 int epoll_ctl(int epoll, int operation, int file, epoll_event* event) noexcept {
     static Fault fault{"epoll_ctl"};
+    static Fault adding{"epoll_add"};
     static auto* const call = real<decltype(epoll_ctl)>("epoll_ctl");
-    return fault.strikes() ? -1 : call(epoll, operation, file, event);
+    if (fault.strikes() || (operation == EPOLL_CTL_ADD && adding.strikes())) return -1;
+    return call(epoll, operation, file, event);
 }
 
 } // extern "C"
+
+/// What all of the stage's own memory comes from (replaced as [new.delete.single] allows); delete
+/// stays the library's, which calls free().
+void* operator new(std::size_t size) {
+    if (is_set_up && !OwnMemory::asked_for()) {
+        static Fault fault{"new"};
+        if (fault.strikes()) throw std::bad_alloc();
+    }
+    void* memory = std::malloc(size > 0 ? size : 1); // NOLINT(cppcoreguidelines-no-malloc)
+    return memory != nullptr ? memory : throw std::bad_alloc();
+}

@@ -4,6 +4,7 @@
 #ifndef TUTORIAL_SANITIZER // which wants to be the first library itself
 
 #include "assertions.h"
+#include "fault_log.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -15,14 +16,11 @@ namespace {
 class Faults : public StageTest {
 protected:
     /// A stage's options for the plan, in the form that faults.cpp takes.
-    SpawnOptions with(const std::string& plan) const {
-        return {.environment = {std::string{"LD_PRELOAD="} + FAULTS_LIBRARY, "STAGE_FAULTS=" + plan,
-                                "STAGE_FAULTS_LOG=" + log().string()}};
-    }
+    SpawnOptions with(const std::string& plan) const { return log_.options(plan); }
 
     /// How many times one of these functions failed as planned.
     std::ptrdiff_t failures(const std::vector<std::string>& names) const {
-        const auto lines = lines_of(read_file(log()));
+        const auto lines = log_.struck();
         return std::count_if(lines.begin(), lines.end(), [&](const std::string& line) {
             return std::find(names.begin(), names.end(), line) != names.end();
         });
@@ -31,9 +29,7 @@ protected:
     static std::string number(int error) { return std::to_string(error); }
 
 private:
-    std::filesystem::path log() const { return folder_.path() / "log"; }
-
-    TemporaryFolder folder_;
+    FaultLog log_;
 };
 
 const std::vector<std::string> accepting{"accept", "accept4"};
@@ -159,6 +155,24 @@ TEST_P(EpollRegistration, FailureEndsOneClientOnly) {
     EXPECT_NE(unlucky.read_to_end().end, End::timeout);
     expect_hello(fetch(server.address()));
     EXPECT_EQ(failures({"epoll_ctl"}), 1);
+}
+
+// The same limit, reached while the listener is not listened to for want of descriptors. It must
+// not need a watch in order to come back: there is none to be had.
+TEST_P(EpollRegistration, ListenerComesBackWithoutANewOne) {
+    const auto no_room = ',' + number(ENOSPC);
+    StageProcess server{
+        stage(),
+        {},
+        with("accept4=" + number(EMFILE) + "!;epoll_add=0" + no_room + no_room + no_room + '!')};
+    for (int i = 0; i < 3; ++i) {
+        HttpClient unlucky{server.address()};
+        unlucky.send(half_request);
+        EXPECT_NE(unlucky.read_to_end().end, End::timeout);
+    }
+    expect_hello(fetch(server.address()));
+    EXPECT_EQ(failures({"accept4"}), 1);
+    EXPECT_EQ(failures({"epoll_add"}), 3);
 }
 
 } // namespace

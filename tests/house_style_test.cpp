@@ -95,11 +95,12 @@ std::vector<Step> steps() {
         // How a request is printed, and the loop.
         {1, 40, {"main", "serve", "Connection::receive_head"}},
         // Printing takes turns, accept() is woken by a signal, and each client gets its thread.
-        {2, 70, {"main", "serve", "accept_client", "Connection::receive_head"}},
+        {2, 70, {"main", "serve", "accept_client", "Connection", "Connection::receive_head"}},
         // Sockets that do not block, signals that come during a wait only, no turns at printing.
         {3,
          220,
-         {"main", "serve", "stop", "listen_on", "accept_client", "Connection::receive_head"}},
+         {"main", "serve", "stop", "listen_on", "accept_client", "Connection",
+          "Connection::receive_head"}},
         // The wait. And FD_SETSIZE is gone, from Server too.
         {4, 80, {"main", "Interest", "Interest::watch", "Interest::wait", "Server", "Server::add"}},
         // The wait; close() forgets by itself. And the two options, on the listener and in send().
@@ -110,7 +111,7 @@ std::vector<Step> steps() {
         // Edges: who met EAGAIN, who has to have another turn. And the option, on the listener.
         {6,
          110,
-         {"main", "Interest", "Interest::watch", "Interest::forget", "Interest::wait", "Connection",
+         {"main", "Interest", "Interest::watch", "Interest::wait", "Connection",
           "Connection::again_or_throw", "Server::accept_clients", "Server::set_accepting",
           "Server::advance", "Server::run", "listen_on"}},
     };

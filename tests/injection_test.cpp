@@ -8,6 +8,7 @@
 
 #include "assertions.h"
 #include "comparison.h"
+#include "fault_log.h"
 #include "strace.h"
 
 #include <algorithm>
@@ -72,11 +73,13 @@ const std::vector<Call>& serving_calls() {
         {"rseq", "3", {}},             // the C library does without it
         {"set_robust_list", "3", {}},  // not looked at
         {"futex", "3", {}},            // the locks of the C library try again by themselves
-        {"mmap", "234567", {}},        // memory: see LimitsOfThreads.ServesOnWhenNoThreadCanBeMade
-        {"mprotect", "3", {}},         // the same
-        {"munmap", "3", {}},           // of a whole mapping: does not fail
-        {"madvise", "3", {}},          // advice: what comes of it is not looked at
-        {"brk", "234567", {}},         // memory
+        // Memory. Where brk() finds none, mmap() is asked, so one alone does no harm: see
+        // FailedAllocations, and LimitsOfThreads.ServesOnWhenNoThreadCanBeMade for stacks.
+        {"mmap", "234567", {}},
+        {"brk", "234567", {}},
+        {"mprotect", "3", {}},
+        {"munmap", "3", {}},  // of a whole mapping: does not fail
+        {"madvise", "3", {}}, // advice: what comes of it is not looked at
     };
     return table;
 }
@@ -193,10 +196,13 @@ public:
         return whats_wrong(visitors);
     }
 
-    /// The same of a server that was started with a fault.
-    std::string survive() {
+    /// The same of a server that was started with so many faults, which `log` tells of.
+    std::string survive(const FaultLog& log, std::size_t faults) {
+        const auto all_struck = [&] { return log.struck().size() >= faults; };
         Visitors visitors{server_.address()};
-        return whats_wrong(visitors);
+        visitors.through(500ms);
+        for (int i = 0; i < 20 && !all_struck(); ++i) Visitors{server_.address()}.through(500ms);
+        return all_struck() ? whats_wrong(visitors) : "the call was not made";
     }
 
 private:
@@ -291,34 +297,65 @@ TEST_P(FaultsComparison, Survived) {
     EXPECT_EQ(failures.count(), 0U) << failures.text();
 }
 
-class FaultsWhileServing : public StageTest {};
+class FaultsWhileServing : public StageTest {
+protected:
+    struct Plan {
+        std::string text;       ///< as faults.cpp takes it
+        std::size_t faults = 1; ///< that must have struck, at least
+    };
+
+    /// A server for each plan.
+    void expect_survival(const std::vector<Plan>& plans) {
+        Failures failures;
+        share_out(plans.size(), [&] {
+            return [&](std::size_t number) {
+                const auto& [text, faults] = plans[number];
+                const FaultLog log;
+                const auto wrong = attempt([&] {
+                    return Victim{stage(), log.options(text)}.survive(log, faults);
+                });
+                if (!wrong.empty()) failures.add(text + ": " + wrong);
+            };
+        });
+        EXPECT_EQ(failures.count(), 0U) << failures.text();
+    }
+
+    static std::string repeated(const std::string& text, int times) {
+        std::string all;
+        for (int i = 0; i < times; ++i) all += text;
+        return all;
+    }
+};
 
 INSTANTIATE_TEST_SUITE_P(, FaultsWhileServing, testing::ValuesIn(serving_stages()), stage_name);
 
 // Linux has freed the descriptor by the time close() fails (close(2)). Short reads and writes are
 // no faults at all, but what a program must expect of every call.
 TEST_P(FaultsWhileServing, FailedClosesAndShortCalls) {
-    std::vector<std::string> plans;
+    std::vector<Plan> plans;
     // 70 bytes: more than the line that says where the stage listens, less than a request.
     for (const std::string fault : {"close=4", "close=5", "recv=-1", "send=-1000", "write=-70"}) {
         const auto number = fault.substr(fault.find('=') + 1);
         const auto name = fault.substr(0, fault.find('=') + 1);
-        plans.insert(plans.end(), {name + number + '!', name + "0,0," + number, fault});
+        plans.insert(plans.end(), {{name + number + '!'}, {name + "0,0," + number}, {fault}});
     }
-    Failures failures;
-    share_out(plans.size(), [&] {
-        return [&](std::size_t number) {
-            const TemporaryFolder folder;
-            const auto log = (folder.path() / "log").string();
-            const SpawnOptions options{.environment = {std::string{"LD_PRELOAD="} + FAULTS_LIBRARY,
-                                                       "STAGE_FAULTS=" + plans[number],
-                                                       "STAGE_FAULTS_LOG=" + log}};
-            const auto wrong = attempt([&] { return Victim{stage(), options}.survive(); });
-            if (!wrong.empty()) failures.add(plans[number] + ": " + wrong);
-            if (read_file(log).empty()) failures.add(plans[number] + ": the call was not made");
-        };
-    });
-    EXPECT_EQ(failures.count(), 0U) << failures.text();
+    expect_survival(plans);
+}
+
+// malloc() that finds no memory, with brk() as little as with mmap() (ENOMEM): of the allocations
+// that are made for a few clients each fails once; then every third of them; then all for a while.
+TEST_P(FaultsWhileServing, FailedAllocations) {
+    const FaultLog log;
+    Victim unharmed{stage(), log.options("new=-1")}; // just noted
+    ASSERT_EQ(unharmed.survive(log, 20), "");
+    const auto count = log.struck().size();
+    std::vector<Plan> plans;
+    std::string before;
+    for (std::size_t i = 0; i < count; ++i, before += "0,")
+        plans.push_back({"new=" + before + "12!"});
+    plans.push_back({"new=" + repeated("0,0,12,", 20) + "0!", 20});
+    plans.push_back({"new=" + repeated("12,", 20) + "0!", 20});
+    expect_survival(plans);
 }
 
 // What the stage calls, and nothing else, is in the table.
