@@ -95,7 +95,6 @@ public:
         while ((n = ::write(fd_, line.data(), line.size())) == -1 && errno == EINTR) continue;
         if (n > 0) cut_ = static_cast<std::size_t>(n) < line.size();
     }
-
 private:
     int fd_;
     Fd own_;

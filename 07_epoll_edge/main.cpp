@@ -185,9 +185,10 @@ struct Interest {
         if (!again.empty()) until = Clock::now();
         const auto left = std::max<Clock::duration>(until - Clock::now(), 0s);
         const auto ms = std::chrono::ceil<std::chrono::milliseconds>(left).count(); // never early
-        // All the memory that this turn's lists can need. Were it missing later, edges would be
-        // lost.
-        for (auto* list : {&ready, &again}) list->reserve(watched.capacity() + events.size());
+        // Memory for all that these lists can need in this turn. Were it missing later, edges would
+        // be lost.
+        for (auto* list : {&ready, &again})
+            list->reserve(2 * (again.size() + events.size()) + watched.capacity());
         const sigset_t none{}; // signals come in here, and nowhere else
         const int n = ::epoll_pwait(epoll.get(), events.data(), static_cast<int>(events.size()),
                                     static_cast<int>(ms), &none);

@@ -31,19 +31,16 @@
 namespace {
 
 /// While it lives, memory that this thread asks for is this library's, not the stage's.
-class OwnMemory {
-public:
-    OwnMemory() { ++count_; }
+struct OwnMemory {
+    OwnMemory() { ++count; }
     OwnMemory(const OwnMemory&) = delete;
     OwnMemory& operator=(const OwnMemory&) = delete;
-    ~OwnMemory() { --count_; }
-    static bool asked_for() { return count_ > 0; }
+    ~OwnMemory() { --count; }
 
-private:
-    static thread_local int count_;
+    static thread_local int count;
 };
 
-thread_local int OwnMemory::count_ = 0;
+thread_local int OwnMemory::count = 0;
 
 /// The failures of one function, counted over all threads.
 class Fault {
@@ -208,13 +205,15 @@ int epoll_ctl(int epoll, int operation, int file, epoll_event* event) noexcept {
 
 } // extern "C"
 
-/// What all of the stage's own memory comes from (replaced as [new.delete.single] allows); delete
-/// stays the library's, which calls free().
+/// What all of the stage's own memory comes from (replaced as [new.delete.single] allows).
 void* operator new(std::size_t size) {
-    if (is_set_up && !OwnMemory::asked_for()) {
+    if (is_set_up && OwnMemory::count == 0) {
         static Fault fault{"new"};
         if (fault.strikes()) throw std::bad_alloc();
     }
-    void* memory = std::malloc(size > 0 ? size : 1); // NOLINT(cppcoreguidelines-no-malloc)
+    void* memory = std::malloc(size > 0 ? size : 1);
     return memory != nullptr ? memory : throw std::bad_alloc();
 }
+
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t /*size*/) noexcept { std::free(memory); }

@@ -1,8 +1,6 @@
 // Calls that fail when they rarely do: interrupted by a signal, for nothing, or for want of
 // something the whole system shares. faults.cpp makes them fail.
 
-#ifndef TUTORIAL_SANITIZER // which wants to be the first library itself
-
 #include "assertions.h"
 #include "fault_log.h"
 
@@ -176,5 +174,3 @@ TEST_P(EpollRegistration, ListenerComesBackWithoutANewOne) {
 }
 
 } // namespace
-
-#endif

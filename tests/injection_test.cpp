@@ -4,8 +4,6 @@
 // and threads back, and serves those who come later. The fault comes from strace(1), or where a
 // call must be made all the same from faults.cpp.
 
-#ifndef TUTORIAL_SANITIZER // which has calls of its own
-
 #include "assertions.h"
 #include "comparison.h"
 #include "fault_log.h"
@@ -309,12 +307,12 @@ protected:
         Failures failures;
         share_out(plans.size(), [&] {
             return [&](std::size_t number) {
-                const auto& [text, faults] = plans[number];
+                const Plan& plan = plans[number];
                 const FaultLog log;
                 const auto wrong = attempt([&] {
-                    return Victim{stage(), log.options(text)}.survive(log, faults);
+                    return Victim{stage(), log.options(plan.text)}.survive(log, plan.faults);
                 });
-                if (!wrong.empty()) failures.add(text + ": " + wrong);
+                if (!wrong.empty()) failures.add(plan.text + ": " + wrong);
             };
         });
         EXPECT_EQ(failures.count(), 0U) << failures.text();
@@ -413,5 +411,3 @@ TEST_P(FaultsInSetUp, EndWithAClearError) {
 }
 
 } // namespace
-
-#endif

@@ -32,8 +32,6 @@ TEST_P(Limits, BacklogOfOneCompletesTwoConnections) {
     EXPECT_EQ(server.waiting_connections(), 2U);
 }
 
-#ifndef TUTORIAL_SANITIZER // a sanitizer needs far more memory than the stage
-
 constexpr std::uint64_t mebibyte = 1 << 20;
 
 // The address space allowed is half of one body.
@@ -50,8 +48,6 @@ TEST_P(Limits, LargestBodyIsNotKeptInMemory) {
     }
     EXPECT_LT(server.memory(), before + 8 * mebibyte);
 }
-
-#endif
 
 class LimitsOfMany : public StageTest {};
 
@@ -87,16 +83,15 @@ TEST_P(LimitsOfMany, EverythingComesBackAfterManyClients) {
     const auto threads = server.threads();
     mixed_clients(server, 50);
     ASSERT_TRUE(server.settle());
-    [[maybe_unused]] const auto memory = server.memory();
-    [[maybe_unused]] const auto address_space = server.address_space();
+    const auto memory = server.memory();
+    const auto address_space = server.address_space();
     mixed_clients(server, 450);
     EXPECT_TRUE(eventually([&] { return server.descriptors() == descriptors; }));
     EXPECT_TRUE(eventually([&] { return server.threads() == threads; }));
-#ifndef TUTORIAL_SANITIZER // whose quarantine grows
+    if (sanitizer() != Sanitizer::none) return; // whose quarantine grows
     EXPECT_LT(server.memory(), memory + mebibyte);
     // Threads that nobody joins would keep their stacks, 8 MiB each; malloc()'s arenas take 1 GiB.
     EXPECT_LT(server.address_space(), address_space + 2048 * mebibyte);
-#endif
 }
 
 class LimitsOfConcurrent : public StageTest {};
@@ -188,8 +183,6 @@ TEST_P(LimitsOfConcurrent, MoreClientsThanTheBacklogHolds) {
     }
 }
 
-#ifndef TUTORIAL_SANITIZER
-
 // Each connection has room for a head and a view of the one body, whatever its length.
 TEST_P(LimitsOfConcurrent, MemoryOfAConnectionDoesNotGrowWithTheBody) {
     StageProcess server{stage(), {"--body-bytes", "1073741824", "--timeout", "1000"}};
@@ -222,7 +215,5 @@ TEST_P(LimitsOfThreads, ServesOnWhenNoThreadCanBeMade) {
     EXPECT_GT(served, 5U);
     expect_hello(fetch(server.address()));
 }
-
-#endif
 
 } // namespace

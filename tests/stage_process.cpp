@@ -32,13 +32,6 @@ std::vector<fs::path> entries_of(const fs::path& folder) {
     return entries;
 }
 
-/// The program of a stage: of those that were built, or of another build, to be compared with them,
-/// in the folder that the environment names as STAGE_BINARIES.
-std::string program_of(const Stage& stage) {
-    const char* folder = std::getenv("STAGE_BINARIES");
-    return std::string{folder == nullptr ? STAGE_BIN_DIR : folder} + '/' + stage.name;
-}
-
 /// The state letter of a stat file in /proc: the first word after the command in parentheses.
 char state_in(const std::string& stat) {
     const auto after_name = stat.rfind(')');
@@ -138,12 +131,11 @@ void StageProcess::send_signal(int signal) {
 }
 
 std::optional<int> StageProcess::wait_exit(Clock::duration limit) {
-#ifdef TUTORIAL_THREAD_SANITIZER
     // ThreadSanitizer takes each signal itself and calls the program's handler when it sees fit: at
     // the end of a later call, or not before the next signal. A server then waits in accept4(2)
     // as if nothing had been sent. Without ThreadSanitizer one signal has to do.
-    if (last_signal_ != 0 && !child_.wait_exit(2s)) child_.send_signal(last_signal_);
-#endif
+    if (sanitizer() == Sanitizer::thread && last_signal_ != 0 && !child_.wait_exit(2s))
+        child_.send_signal(last_signal_);
     return child_.wait_exit(limit);
 }
 

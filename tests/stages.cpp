@@ -1,6 +1,9 @@
 #include "stages.h"
 
+#include "support.h"
+
 #include <algorithm>
+#include <cstdlib>
 #include <iterator>
 #include <ostream>
 
@@ -50,6 +53,15 @@ std::vector<Stage> make_table() {
             concurrent_stage(7, "07_epoll_edge")};
 }
 
+Sanitizer find_sanitizer() {
+    for (const Stage& stage : all_stages()) { // a folder may hold some of them only
+        const auto program = read_file(program_of(stage));
+        if (program.find("__asan_init") != std::string::npos) return Sanitizer::address;
+        if (program.find("__tsan_init") != std::string::npos) return Sanitizer::thread;
+    }
+    return Sanitizer::none;
+}
+
 } // namespace
 
 void PrintTo(const Stage& stage, std::ostream* out) { *out << stage.name; }
@@ -60,6 +72,16 @@ std::vector<Stage> stages(int first, int last) {
     std::copy_if(table.begin(), table.end(), std::back_inserter(chosen),
                  [=](const Stage& stage) { return stage.number >= first && stage.number <= last; });
     return chosen;
+}
+
+std::string program_of(const Stage& stage) {
+    const char* folder = std::getenv("STAGE_BINARIES");
+    return std::string{folder == nullptr ? STAGE_BIN_DIR : folder} + '/' + stage.name;
+}
+
+Sanitizer sanitizer() {
+    static const Sanitizer found = find_sanitizer();
+    return found;
 }
 
 std::string stage_name(const testing::TestParamInfo<Stage>& parameter) {

@@ -37,6 +37,14 @@ inline std::vector<Stage> event_stages() { return stages(4); }
 /// Those that use epoll, and take the options about segments.
 inline std::vector<Stage> epoll_stages() { return stages(6); }
 
+/// The program of a stage: of those that were built, or of another build, to be compared with them,
+/// in the folder that the environment names as STAGE_BINARIES.
+std::string program_of(const Stage& stage);
+
+/// What the stages under test were built with: their programs name its runtime.
+enum class Sanitizer { none, address, thread };
+Sanitizer sanitizer();
+
 /// Names a test's parameter by its stage: Wire.Response/06_epoll_level.
 std::string stage_name(const testing::TestParamInfo<Stage>& parameter);
 

@@ -1,8 +1,6 @@
 // Each stage needs nothing outside its own folder: a copy of the folder builds by itself, with
 // CMake and with the compiler alone. A sanitizer would add nothing but time.
 
-#ifndef TUTORIAL_SANITIZER
-
 #include "assertions.h"
 
 #include <filesystem>
@@ -72,5 +70,3 @@ TEST_P(Standalone, BuildsWithItsOwnCMake) {
 }
 
 } // namespace
-
-#endif

@@ -1,11 +1,15 @@
 #include "support.h"
 
+#include "stages.h"
+
 #include <cerrno>
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
 #include <system_error>
 #include <unistd.h>
+
+int slowdown() { return sanitizer() == Sanitizer::none ? 1 : 5; }
 
 int milliseconds_left(Clock::time_point deadline) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());

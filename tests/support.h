@@ -13,23 +13,19 @@
 using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
-/// How much slower than a plain build a build with sanitizers may be.
-#ifdef TUTORIAL_SANITIZER
-inline constexpr int slowdown = 5;
-#else
-inline constexpr int slowdown = 1;
-#endif
+/// How much slower than a plain build the stages under test may be: more than 1 with a sanitizer.
+int slowdown();
 
 /// A limit that design states for a plain build, stretched where sanitizers slow the stage down.
-constexpr Clock::duration scaled(Clock::duration limit) { return limit * slowdown; }
+inline Clock::duration scaled(Clock::duration limit) { return limit * slowdown(); }
 
 /// How long a test waits for what must happen sooner or later. Never a promise in itself: generous,
 /// so that a busy machine fails no test.
-inline constexpr Clock::duration patience = scaled(10s);
+inline const Clock::duration patience = scaled(10s);
 
 /// A time in the form that `--timeout` takes, stretched like other limits: "0.15".
 inline std::string seconds_for_option(std::chrono::milliseconds time) {
-    return std::to_string(std::chrono::duration<double>(time * slowdown).count());
+    return std::to_string(std::chrono::duration<double>(time * slowdown()).count());
 }
 
 /// Looks every millisecond whether `done()` holds; false if it still does not after `limit`.

@@ -7,7 +7,7 @@
 #include <filesystem>
 #include <numeric>
 
-#if defined(__x86_64__) && !defined(TUTORIAL_SANITIZER)
+#ifdef __x86_64__
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/user.h>
@@ -98,7 +98,7 @@ TEST_P(Wire, BlankLineCutAnywhere) {
     }
 }
 
-#if defined(__x86_64__) && !defined(TUTORIAL_SANITIZER) // which adds instructions of its own
+#ifdef __x86_64__
 
 /// The thread that was started last.
 pid_t last_thread(pid_t process) {
@@ -271,8 +271,6 @@ TEST_P(Wire, SecondRequestWhileTheResponseIsOnItsWay) {
     expect_hello(client.read_to_end(), bytes);
 }
 
-#ifndef TUTORIAL_SANITIZER // which wants to be the first library itself
-
 // It takes a socket that is all but full for send() to take less than it is given. faults.cpp makes
 // it so each time.
 TEST_P(Wire, EverySendIsShort) {
@@ -283,8 +281,6 @@ TEST_P(Wire, EverySendIsShort) {
                         {.environment = {library, "STAGE_SEND_MOST=1000"}}};
     expect_hello(fetch(server.address()), bytes);
 }
-
-#endif
 
 // It takes longer than the timeout in the whole, yet there is progress all the time, and so it must
 // not be ended. A test program that is itself held up makes a break in that: it may try again.

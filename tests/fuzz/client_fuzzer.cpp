@@ -33,7 +33,7 @@ struct Options {
 
 /// One server of each stage, with these options.
 Fleet start_fleet(std::uint64_t body_bytes, std::chrono::milliseconds timeout) {
-    Fleet fleet{{}, {}, Answers{body_bytes}, timeout * slowdown};
+    Fleet fleet{{}, {}, Answers{body_bytes}, timeout * slowdown()};
     SpawnOptions spawn;
     spawn.out = Stream::null; // printed, and so escaped, but not kept
     for (const Stage& stage : concurrent_stages()) {
