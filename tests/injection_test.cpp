@@ -303,7 +303,7 @@ protected:
     };
 
     /// A server for each plan.
-    void expect_survival(const std::vector<Plan>& plans) {
+    static void expect_survival(const std::vector<Plan>& plans) {
         Failures failures;
         share_out(plans.size(), [&] {
             return [&](std::size_t number) {
