@@ -36,7 +36,7 @@ def machine() -> dict[str, object]:
         "cpu": cpu,
         "cpus": len(servers.CPUS),
         "kernel": f"{platform.system()} {platform.release()}",
-        "compiler": compiler.stdout.partition("\n")[0] + ", -O2",
+        "compiler": compiler.stdout.partition("\n")[0] + ", release preset",
         "date": time.strftime("%Y-%m-%d"),
         "descriptors": servers.raise_descriptor_limit(),
         "server_cpu": servers.SERVER_CPU,

@@ -409,4 +409,45 @@ def beside_a_slow_one(server: Server, alone: int) -> float:
     return last
 
 
-EXPERIMENTS = {f.__name__: f for f in (request, idle, memory, backlog, cork, slow)}
+# ---- 7. The flags that harden a program ----------------------------------------------------------
+
+
+def hardening(settings: Settings) -> Result:
+    """Each stage as the release preset builds it, and beside it without the flags that harden it."""
+    starts = []
+    for number in ["02", *STAGES]:
+        starts.append(stage(number))
+        starts.append(stage(number, name=f"{number} plain", folder=servers.PLAIN))
+    cost: dict[str, list[float]] = {}
+    redone: list[str] = []
+    with running(*starts) as started:
+        for server in started:
+            settings.progress(f"warming up {server.name}")
+            load.wrk(server, 64, 1)
+            cost[server.name] = []
+        for turn in range(settings.rounds):
+            # Each comes first in its pair as often as last.
+            for server in started if turn % 2 == 0 else started[::-1]:
+                settings.progress(f"round {turn + 1} of {settings.rounds}: {server.name}")
+                run = load.undisturbed(server, 64, settings.seconds, redone)
+                cost[server.name].append(run.cpu_us)
+    names = [server.name for server in started[::2]]
+    pairs = {name: (cost[name], cost[f"{name[:2]} plain"]) for name in names}
+    ratios = {name: ratio(*pair) for name, pair in pairs.items()}
+    rows = [
+        [name, median(hardened), spread(hardened), median(plain), spread(plain), ratios[name]]
+        for name, (hardened, plain) in pairs.items()
+    ]
+    return Result(
+        "What hardening costs",
+        "64 connections without pause, a new one for each request. Hardened: as the release preset "
+        "builds it; plain: as the preset of that name does. Ratios are taken round by round.",
+        ["stage", "CPU µs", "spread", "plain: CPU µs", "plain: spread", "× plain"],
+        rows,
+        cost,
+        [(f"{name[:2]}: CPU × plain", ratios[name], "<=", 1.10) for name in names],
+        redone,
+    )
+
+
+EXPERIMENTS = {f.__name__: f for f in (request, idle, memory, backlog, cork, slow, hardening)}

@@ -165,7 +165,7 @@ def figure(name: str, data: dict[str, Any]) -> str:
             return lines(data, [1, 2, 3], "--chunk-bytes", "segments with data for one response")
         case "slow":
             return bars(data, 1, "time for 20 quick clients, ms", log=True)
-        case "soak":
+        case "soak" | "hardening":
             return ""  # its table says it all
     raise ValueError(name)
 

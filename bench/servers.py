@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 STAGES = ROOT / "build" / "bin"
+PLAIN = ROOT / "build-plain" / "bin"  # without the flags that harden them
 BODY = b"Hello, world!"
 PATIENCE = 20  # seconds, for whatever should take none
 
@@ -158,9 +159,11 @@ def running(*servers: Callable[[], Server]) -> Iterator[list[Server]]:
 # ---- How each is started ------------------------------------------------------------------------
 
 
-def stage(number: str, *options: str, name: str = "") -> Callable[[], Server]:
+def stage(
+    number: str, *options: str, name: str = "", folder: pathlib.Path = STAGES
+) -> Callable[[], Server]:
     """A stage of the tutorial, by its two digits. Its clients may take as long as they like."""
-    (program,) = STAGES.glob(f"{number}_*")
+    (program,) = folder.glob(f"{number}_*")
     command = [str(program), "--host", "127.0.0.1", "--port", "0", "--quiet"]
     return lambda: Server(name or program.name, [*command, "--timeout", "3600", *options])
 
