@@ -160,6 +160,7 @@ void serve_client(std::list<Connection>::iterator connection) {
 void serve(Service& service) {
     std::list<Connection> connections, next; // next: one that has no thread yet
     free_threads.release(max_threads);
+    finished.reserve(static_cast<std::size_t>(max_threads)); // no thread shall need memory to end
     for (const int number : {SIGINT, SIGTERM}) ::signal(number, stop);
     ::signal(SIGPIPE, SIG_IGN); // or send() to a client that has gone would end the program
     const sigset_t none{};      // whoever started us may have had them blocked
@@ -171,9 +172,8 @@ void serve(Service& service) {
             if (next.empty() && free_threads.try_acquire_for(500ms))
                 next.push_back({service, accept_client(listener.get(), service)});
             if (next.empty() || stopping) continue;
-            const std::lock_guard lock(shared);
-            for (; !finished.empty(); finished.pop_back()) connections.erase(finished.back());
-            finished.reserve(connections.size() + 1); // no thread shall need memory to end
+            for (const std::lock_guard lock(shared); !finished.empty(); finished.pop_back())
+                connections.erase(finished.back());
             next.back().thread = std::jthread(serve_client, next.begin());
             connections.splice(connections.end(), next); // the thread's iterator stays good
         } catch (const std::exception& error) { // no thread or no memory is to be had: wait
@@ -190,6 +190,6 @@ void serve(Service& service) {
 
 int main(int argc, char** argv) {
     CLI::App app("Serves each client in a thread of its own.", "03_threaded");
-    app.add_option("--max-threads", max_threads, "Clients at a time")->check(CLI::PositiveNumber);
+    app.add_option("--max-threads", max_threads, "Clients at a time")->check(CLI::Range(1, 99999));
     return run(app, argc, argv, serve);
 }

@@ -97,7 +97,7 @@ class CommandLineOfThreaded : public StageTest {};
 INSTANTIATE_TEST_SUITE_P(, CommandLineOfThreaded, testing::ValuesIn(stages(3, 3)), stage_name);
 
 TEST_P(CommandLineOfThreaded, BadMaxThreads) {
-    for (const char* value : {"0", "-1", "x"}) {
+    for (const char* value : {"0", "-1", "x", "100000"}) {
         expect_refused(stage(), {"--max-threads", value}, value);
     }
 }
