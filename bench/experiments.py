@@ -73,19 +73,10 @@ def request(settings: Settings) -> Result:
         *(stage(number) for number in ["02", *STAGES]),
         stage("07", "--defer-accept", name="07 --defer-accept"),
     ]
-    cost: dict[str, list[float]] = {}
     redone: list[str] = []
     switches: dict[str, float] = {}
     with running(*starts) as started:
-        for server in started:
-            settings.progress(f"warming up {server.name}")
-            load.wrk(server, 64, 1)
-            cost[server.name] = []
-        for turn in range(settings.rounds):
-            for server in started:
-                settings.progress(f"round {turn + 1} of {settings.rounds}: {server.name}")
-                run = load.undisturbed(server, 64, settings.seconds, redone)
-                cost[server.name].append(run.cpu_us)
+        cost = cost_in_turn(started, settings, redone)
         for server in started:
             usage = server.stop()
             assert usage
@@ -95,6 +86,24 @@ def request(settings: Settings) -> Result:
         settings.progress(f"counting the system calls of {name}")
         calls[name] = system_calls(start, settings)
     return request_result(cost, calls, switches, redone)
+
+
+def cost_in_turn(
+    started: list[Server], settings: Settings, redone: list[str]
+) -> dict[str, list[float]]:
+    """The µs of CPU time for a request under 64 connections, by name, a figure a round. Every other
+    round goes backwards: so each of two neighbours comes first as often as last."""
+    cost: dict[str, list[float]] = {}
+    for server in started:
+        settings.progress(f"warming up {server.name}")
+        load.wrk(server, 64, 1)
+        cost[server.name] = []
+    for turn in range(settings.rounds):
+        for server in started if turn % 2 == 0 else started[::-1]:
+            settings.progress(f"round {turn + 1} of {settings.rounds}: {server.name}")
+            run = load.undisturbed(server, 64, settings.seconds, redone)
+            cost[server.name].append(run.cpu_us)
+    return cost
 
 
 def system_calls(start: Callable[[], Server], settings: Settings) -> dict[str, float]:
@@ -418,19 +427,9 @@ def hardening(settings: Settings) -> Result:
     for number in ["02", *STAGES]:
         starts.append(stage(number))
         starts.append(stage(number, name=f"{number} plain", folder=servers.PLAIN))
-    cost: dict[str, list[float]] = {}
     redone: list[str] = []
     with running(*starts) as started:
-        for server in started:
-            settings.progress(f"warming up {server.name}")
-            load.wrk(server, 64, 1)
-            cost[server.name] = []
-        for turn in range(settings.rounds):
-            # Each comes first in its pair as often as last.
-            for server in started if turn % 2 == 0 else started[::-1]:
-                settings.progress(f"round {turn + 1} of {settings.rounds}: {server.name}")
-                run = load.undisturbed(server, 64, settings.seconds, redone)
-                cost[server.name].append(run.cpu_us)
+        cost = cost_in_turn(started, settings, redone)
     names = [server.name for server in started[::2]]
     pairs = {name: (cost[name], cost[f"{name[:2]} plain"]) for name in names}
     ratios = {name: ratio(*pair) for name, pair in pairs.items()}
