@@ -342,6 +342,7 @@ TEST_P(FaultsWhileServing, FailedClosesAndShortCalls) {
 
 // malloc() that finds no memory, with brk() as little as with mmap() (ENOMEM): of the allocations
 // that are made for a few clients each fails once; then every third of them; then all for a while.
+// 12 is ENOMEM.
 TEST_P(FaultsWhileServing, FailedAllocations) {
     const FaultLog log;
     Victim unharmed{stage(), log.options("new=-1")}; // just noted
