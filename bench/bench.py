@@ -110,7 +110,8 @@ def options() -> argparse.Namespace:
     return chosen
 
 
-def measure(chosen: argparse.Namespace, folder: str) -> None:
+def measure(chosen: argparse.Namespace, folder: str) -> list[str]:
+    """Measures what was chosen, and keeps it. Returns the claims that do not hold."""
     where = machine()
     if int(str(where["descriptors"])) < 3000:
         raise RuntimeError(
@@ -127,6 +128,7 @@ def measure(chosen: argparse.Namespace, folder: str) -> None:
         progress=progress,
     )
     RESULTS.mkdir(exist_ok=True)
+    failed: list[str] = []
     for name in chosen.names or EXPERIMENTS:
         start = time.monotonic()
         result = EXPERIMENTS[name](settings)
@@ -135,6 +137,8 @@ def measure(chosen: argparse.Namespace, folder: str) -> None:
         (RESULTS / f"{name}.json").write_text(json.dumps(data, indent=1) + "\n")
         print(terminal_table(data))
         print(f"({name}: {time.monotonic() - start:.0f} s)\n", flush=True)
+        failed += [f"{name}: {claim}" for claim, *judged in result.claims if not holds(*judged)]
+    return failed
 
 
 def interrupted(number: int, _frame: object) -> None:
@@ -145,10 +149,11 @@ def main() -> int:
     chosen = options()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupted)
+    failed: list[str] = []
     try:
         if not chosen.draw:
             with tempfile.TemporaryDirectory(prefix="bench.") as folder:
-                measure(chosen, folder)
+                failed = measure(chosen, folder)
         for path in draw(RESULTS, servers.ROOT / "docs" / "figures"):
             print(f"    {path.relative_to(servers.ROOT)}")
     except KeyboardInterrupt:
@@ -159,7 +164,9 @@ def main() -> int:
         clear_progress()
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    return 0
+    for claim in failed:
+        print(f"bench: does not hold: {claim}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
