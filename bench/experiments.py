@@ -360,7 +360,8 @@ def cork(settings: Settings) -> Result:
     return Result(
         "TCP_CORK and TCP_NODELAY",
         "06_epoll_level, a body of 10,000 bytes sent in pieces of --chunk-bytes. Segments with data "
-        "at the client (TCP_INFO), and milliseconds from the request to the end of file.",
+        "at the client (TCP_INFO), and milliseconds from the request to the end of file. Four "
+        "responses in each round.",
         ["--chunk-bytes", *(f"{n}: segments" for n in options), *(f"{n}: ms" for n in options)],
         rows,
         rounds,

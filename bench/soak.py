@@ -295,7 +295,7 @@ def at_end(victim: Watched, field: str, before: float | None = None) -> float | 
 # "Back" for memory: a heap of small blocks stays as large as the most that it has held at once, and
 # chance sets a new record now and then, more and more rarely (03: in each of its arenas). So a few
 # hundred KiB more are no leak. One block of malloc's smallest size, 32 bytes, lost for each of the
-# 80,000 requests of wrk would be 2,500 KiB.
+# 250,000 requests of wrk would be 8,000 KiB.
 CHECKS = [
     Check(
         "lost responses of well-behaved clients",
