@@ -158,7 +158,7 @@ void serve_client(std::list<Connection>::iterator connection) {
 }
 
 void serve(Service& service) {
-    std::list<Connection> connections, next; // next: one that has no thread yet
+    std::list<Connection> connections;
     free_threads.release(max_threads);
     finished.reserve(static_cast<std::size_t>(max_threads)); // no thread shall need memory to end
     for (const int number : {SIGINT, SIGTERM}) ::signal(number, stop);
@@ -167,17 +167,17 @@ void serve(Service& service) {
     check(::sigprocmask(SIG_SETMASK, &none, nullptr), "sigprocmask");
     const Fd listener = listen_on(service);
     listener_to_stop = listener.get();
-    while (!stopping) {
+    for (auto next = connections.end(); !stopping;) { // next: the one that has no thread yet
         try {
-            if (next.empty() && free_threads.try_acquire_for(500ms))
-                next.push_back({service, accept_client(listener.get(), service)});
-            if (next.empty() || stopping) continue;
+            if (next == connections.end() && free_threads.try_acquire_for(500ms))
+                next = connections.insert(next, {service, accept_client(listener.get(), service)});
+            if (next == connections.end() || stopping) continue;
             for (const std::lock_guard lock(shared); !finished.empty(); finished.pop_back())
                 connections.erase(finished.back());
-            next.back().thread = std::jthread(serve_client, next.begin());
-            connections.splice(connections.end(), next); // the thread's iterator stays good
+            next->thread = std::jthread(serve_client, next); // a list's iterators stay good
+            next = connections.end();
         } catch (const std::exception& error) { // no thread or no memory is to be had: wait
-            if (next.empty()) free_threads.release();
+            if (next == connections.end()) free_threads.release();
             service.complain("thread", error.what());
             std::this_thread::sleep_for(100ms);
         }
