@@ -139,12 +139,15 @@ struct Interest {
     std::vector<pollfd> polled;
     std::vector<int> ready;
 
-    void watch(int fd, Want want) {
+    // Before its first watch(), which then needs no memory.
+    void make_room(int fd) {
         const auto place = static_cast<std::size_t>(fd);
-        if (place >= polled.size() && want == Want::nothing) return; // it never was in the array
         if (place >= polled.size()) polled.resize(place + 1, {-1, 0, 0});
+    }
+
+    void watch(int fd, Want want) {
         const short events = want == Want::write ? POLLOUT : POLLIN;
-        polled[place] = {want == Want::nothing ? -1 : fd, events, 0};
+        polled.at(static_cast<std::size_t>(fd)) = {want == Want::nothing ? -1 : fd, events, 0};
     }
 
     // Waits until a descriptor is ready, a signal comes, or it is `until`.
@@ -171,7 +174,7 @@ struct Server {
     std::unordered_map<int, std::list<Connection>::iterator> table; // by descriptor
     bool accepting = false;
     Clock::time_point retry_at; // when not accepting
-    explicit Server(Service& shared) : service(shared) {}
+    explicit Server(Service& shared) : service(shared) { interest.make_room(listener.get()); }
 
     void accept_clients() try {
         for (int count = 0; count < 64; ++count) { // not more a turn: other clients wait, too
@@ -192,6 +195,7 @@ struct Server {
 
     void add(Fd socket) {
         const int fd = socket.get();
+        interest.make_room(fd);
         std::list<Connection> one; // joins the others once nothing can fail any more
         one.push_back({service, std::move(socket)});
         table[fd] = one.begin(); // a list's iterators outlast all changes, this one too:

@@ -152,24 +152,26 @@ struct Interest {
     std::array<epoll_event, 256> events{}; // so many a turn; the others keep their place
     std::vector<int> ready = std::vector<int>(events.size());
 
-    void watch(int fd, Want want) {
+    // Before its first watch(), which then needs no memory.
+    void make_room(int fd) {
         const auto place = static_cast<std::size_t>(fd);
         if (place >= watched.size()) watched.resize(place + 1);
+    }
+
+    void watch(int fd, Want want) {
+        std::uint32_t& before = watched.at(static_cast<std::size_t>(fd));
         epoll_event event{};
         event.data.fd = fd; // handed back with each event
         // For nothing: EPOLLERR, which comes in any case. Off the list, there might be no way back.
         event.events = want == Want::nothing ? EPOLLERR : want == Want::read ? EPOLLIN : EPOLLOUT;
-        if (event.events == watched[place]) return; // a call to the kernel saved
-        const int operation = watched[place] == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+        if (event.events == before) return; // a call to the kernel saved
+        const int operation = before == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
         check(::epoll_ctl(epoll.get(), operation, fd, &event), "epoll_ctl");
-        watched[place] = event.events;
+        before = event.events;
     }
 
     // close() takes a descriptor off the list by itself, as long as no copy of it is open.
-    void forget(int fd) {
-        if (static_cast<std::size_t>(fd) < watched.size())
-            watched[static_cast<std::size_t>(fd)] = 0;
-    }
+    void forget(int fd) { watched.at(static_cast<std::size_t>(fd)) = 0; }
 
     // Waits until a descriptor is ready, a signal comes, or it is `until`.
     void wait(Clock::time_point until) {
@@ -180,7 +182,8 @@ struct Interest {
                                     static_cast<int>(ms), &none);
         if (n == -1 && errno != EINTR) check(-1, "epoll_pwait");
         ready.clear();
-        for (auto* e = events.data(); e < events.data() + n; ++e) ready.push_back(e->data.fd);
+        for (auto* e = events.data(); n > 0 && e < events.data() + n; ++e)
+            ready.push_back(e->data.fd);
     }
 };
 
@@ -192,7 +195,7 @@ struct Server {
     std::unordered_map<int, std::list<Connection>::iterator> table; // by descriptor
     bool accepting = false;
     Clock::time_point retry_at; // when not accepting
-    explicit Server(Service& shared) : service(shared) {}
+    explicit Server(Service& shared) : service(shared) { interest.make_room(listener.get()); }
 
     void accept_clients() try {
         for (int count = 0; count < 64; ++count) { // not more a turn: other clients wait, too
@@ -213,6 +216,7 @@ struct Server {
 
     void add(Fd socket) {
         const int fd = socket.get();
+        interest.make_room(fd);
         std::list<Connection> one; // joins the others once nothing can fail any more
         one.push_back({service, std::move(socket)});
         table[fd] = one.begin(); // a list's iterators outlast all changes, this one too:

@@ -162,23 +162,25 @@ struct Interest {
     std::vector<int> ready;
     std::vector<int> again; // cut short in this turn: ready in the next, whatever the kernel says
 
-    void watch(int fd, Want want) {
+    // Before its first watch(), which then needs no memory.
+    void make_room(int fd) {
         const auto place = static_cast<std::size_t>(fd);
         if (place >= watched.size()) watched.resize(place + 1);
+    }
+
+    void watch(int fd, Want want) {
+        std::uint32_t& before = watched.at(static_cast<std::size_t>(fd));
         epoll_event event{};
         event.data.fd = fd; // handed back with each event
         event.events = (want == Want::read ? EPOLLIN : EPOLLOUT) | EPOLLET;
-        if (event.events == watched[place]) return; // a call to the kernel saved
-        const int operation = watched[place] == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+        if (event.events == before) return; // a call to the kernel saved
+        const int operation = before == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
         check(::epoll_ctl(epoll.get(), operation, fd, &event), "epoll_ctl");
-        watched[place] = event.events;
+        before = event.events;
     }
 
     // close() takes a descriptor off the list by itself, as long as no copy of it is open.
-    void forget(int fd) {
-        if (static_cast<std::size_t>(fd) < watched.size())
-            watched[static_cast<std::size_t>(fd)] = 0;
-    }
+    void forget(int fd) { watched.at(static_cast<std::size_t>(fd)) = 0; }
 
     // Waits until a descriptor is ready, a signal comes, or it is `until`.
     void wait(Clock::time_point until) try {
@@ -195,10 +197,12 @@ struct Interest {
         if (n == -1 && errno != EINTR) check(-1, "epoll_pwait");
         ready.swap(again);
         again.clear();
-        for (auto* e = events.data(); e < events.data() + n; ++e) ready.push_back(e->data.fd);
+        for (auto* e = events.data(); n > 0 && e < events.data() + n; ++e)
+            ready.push_back(e->data.fd);
         std::sort(ready.begin(), ready.end()); // who is there twice, again and by a new edge,
         ready.erase(std::unique(ready.begin(), ready.end()), ready.end()); // has one turn
-    } catch (const std::bad_alloc&) { // nothing has been asked, so nothing is lost
+    } catch (const std::bad_alloc&) { // the kernel has not been asked, so no edge is lost
+        ready.clear();
         std::this_thread::sleep_for(100ms);
     }
 };
@@ -211,9 +215,10 @@ struct Server {
     std::unordered_map<int, std::list<Connection>::iterator> table; // by descriptor
     bool accepting = false;
     Clock::time_point retry_at; // when not accepting
-    explicit Server(Service& shared) : service(shared) {}
+    explicit Server(Service& shared) : service(shared) { interest.make_room(listener.get()); }
 
     void accept_clients() try {
+        if (!accepting) return; // an edge in the pause: at its end the listener has its turn
         for (int count = 0; count < 64; ++count) { // not more a turn: other clients wait, too
             Fd socket = accept_client(listener.get(), service, accepting);
             if (socket.get() == -1) return set_accepting(accepting);
@@ -232,6 +237,7 @@ struct Server {
 
     void add(Fd socket) {
         const int fd = socket.get();
+        interest.make_room(fd);
         std::list<Connection> one; // joins the others once nothing can fail any more
         one.push_back({service, std::move(socket)});
         table[fd] = one.begin(); // a list's iterators outlast all changes, this one too:

@@ -8,14 +8,20 @@
 #include <string>
 #include <vector>
 
+/// A call that has failed as planned.
+struct Struck {
+    std::string name;
+    Clock::time_point when;
+};
+
 /// What faults.cpp writes: a line for each call that it lets fail.
 class FaultLog {
 public:
     /// How to start a stage whose calls fail as `plan` says, in the form that faults.cpp takes.
     SpawnOptions options(const std::string& plan) const;
 
-    /// The names of the calls that have failed as planned, in their order.
-    std::vector<std::string> struck() const;
+    /// The calls that have failed as planned, in their order.
+    std::vector<Struck> struck() const;
 
 private:
     std::filesystem::path path() const { return folder_.path() / "log"; }

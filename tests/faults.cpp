@@ -6,7 +6,9 @@
 // call, and -5 for one that takes 5 bytes at most. close() fails after it has closed, as Linux
 // does. "new=0,0,12!" lets the third memory allocation after the first accept4() fail; those before
 // belong to the set-up. "epoll_add" is epoll_ctl() with EPOLL_CTL_ADD, the one that needs room.
-// STAGE_FAULTS_LOG names a file that gets a line with the call's name for each such call.
+// "large=12!" does so with the first that is for STAGE_LARGE bytes or more.
+// STAGE_FAULTS_LOG names a file that gets a line for each such call: its name, and the nanoseconds
+// of the monotonic clock.
 // STAGE_SEND_MOST=1000 lets send() take 1,000 bytes at most, and so makes every client a fast one.
 
 #undef _FORTIFY_SOURCE // or the headers define some of these functions themselves
@@ -14,6 +16,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstdint>
 #include <cstdlib>
 #include <dlfcn.h>
@@ -90,7 +93,9 @@ private:
         const char* path = std::getenv("STAGE_FAULTS_LOG");
         if (path == nullptr) return;
         const int file = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
-        const std::string line = name_ + '\n';
+        const auto now = std::chrono::steady_clock::now().time_since_epoch();
+        const auto ns = std::chrono::nanoseconds(now).count();
+        const std::string line = name_ + ' ' + std::to_string(ns) + '\n';
         syscall(SYS_write, file, line.data(),
                 line.size()); // write() is one of those below, as is close()
         syscall(SYS_close, file);
@@ -209,7 +214,10 @@ int epoll_ctl(int epoll, int operation, int file, epoll_event* event) noexcept {
 void* operator new(std::size_t size) {
     if (is_set_up && OwnMemory::count == 0) {
         static Fault fault{"new"};
-        if (fault.strikes()) throw std::bad_alloc();
+        static Fault large{"large"};
+        static const char* const given = std::getenv("STAGE_LARGE");
+        static const size_t limit = given != nullptr ? std::strtoul(given, nullptr, 10) : SIZE_MAX;
+        if (fault.strikes() || (size >= limit && large.strikes())) throw std::bad_alloc();
     }
     void* memory = std::malloc(size > 0 ? size : 1);
     return memory != nullptr ? memory : throw std::bad_alloc();

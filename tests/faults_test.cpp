@@ -18,11 +18,13 @@ protected:
 
     /// How many times one of these functions failed as planned.
     std::ptrdiff_t failures(const std::vector<std::string>& names) const {
-        const auto lines = log_.struck();
-        return std::count_if(lines.begin(), lines.end(), [&](const std::string& line) {
-            return std::find(names.begin(), names.end(), line) != names.end();
+        const auto calls = struck();
+        return std::count_if(calls.begin(), calls.end(), [&](const Struck& call) {
+            return std::find(names.begin(), names.end(), call.name) != names.end();
         });
     }
+
+    std::vector<Struck> struck() const { return log_.struck(); }
 
     static std::string number(int error) { return std::to_string(error); }
 
@@ -171,6 +173,67 @@ TEST_P(EpollRegistration, ListenerComesBackWithoutANewOne) {
     expect_hello(fetch(server.address()));
     EXPECT_EQ(failures({"accept4"}), 1);
     EXPECT_EQ(failures({"epoll_add"}), 3);
+}
+
+class ShortageOfMemory : public Faults {
+protected:
+    /// Memory blocks of `bytes` or more are to be had only where `plan` has a 0: see faults.cpp.
+    SpawnOptions with_large_blocks(std::size_t bytes, const std::string& plan) const {
+        auto options = with("large=" + plan);
+        options.environment.push_back("STAGE_LARGE=" + std::to_string(bytes));
+        return options;
+    }
+};
+
+class ShortageOfMemoryInLoops : public ShortageOfMemory {};
+
+INSTANTIATE_TEST_SUITE_P(, ShortageOfMemoryInLoops, testing::ValuesIn(stages(4)), stage_name);
+
+// What grows with the number of clients is asked for in large blocks, and where memory is short
+// those are refused first: here twice, each time that something has to grow. Each refusal may cost
+// a client who has just been accepted. Whoever comes while the server waits stays in the backlog.
+TEST_P(ShortageOfMemoryInLoops, CostsOneClientATry) {
+    const auto twice = number(ENOMEM) + ',' + number(ENOMEM) + ",0";
+    // Of what 07 asks for, the table of connections alone: of the rest, most is for its wait.
+    const std::size_t bytes = stage().number == 7 ? 4200 : 1500;
+    StageProcess server{stage(), {"--timeout", "1000"}, with_large_blocks(bytes, twice)};
+    std::vector<HttpClient> clients;
+    // One after another, so that the server may hear of each: in 07 each is an edge of its own.
+    while (clients.size() < 300) {
+        clients.emplace_back(server.address()).send(half_request);
+        eventually([&] { return server.idle_for(1ms); }, 10ms);
+    }
+    ASSERT_TRUE(clients.back().await_all_read(server.address())); // so all have been accepted
+    const auto refusals = struck();
+    for (auto& client : clients) client.send_what_fits(other_half);
+    const auto answered = count_answers(clients, 200);
+    EXPECT_GE(refusals.size(), 2U);
+    EXPECT_GE(answered, clients.size() - refusals.size());
+    for (std::size_t i = 1; i < refusals.size(); ++i)
+        EXPECT_GE(refusals[i].when - refusals[i - 1].when, 100ms) << "after refusal " << i;
+}
+
+class ShortageOfMemoryAtEdges : public ShortageOfMemory {};
+
+INSTANTIATE_TEST_SUITE_P(, ShortageOfMemoryAtEdges, testing::ValuesIn(stages(7)), stage_name);
+
+// 300 downloads are under way, each cut short in every turn, when the lists of those who go on in
+// the next turn have to grow, and cannot. They all wait, and none is lost.
+TEST_P(ShortageOfMemoryAtEdges, CostsNoDownload) {
+    constexpr std::uint64_t bytes = 1'000'000;
+    constexpr std::size_t refusals = 20;
+    std::string plan = number(ENOMEM);
+    for (std::size_t i = 1; i < refusals; ++i) plan += ',' + number(ENOMEM);
+    plan += '!';
+    StageProcess server{stage(),
+                        {"--body-bytes", std::to_string(bytes), "--chunk-bytes", "1000",
+                         "--timeout", "1000", "--quiet"},
+                        with_large_blocks(5500, plan)};
+    server.stop(); // so that they come all at once
+    auto clients = clients_that_sent(server.address(), 300, simple_request);
+    server.resume();
+    for (auto& client : clients) expect_hello(client.read_to_end(), bytes);
+    EXPECT_EQ(struck().size(), refusals);
 }
 
 } // namespace

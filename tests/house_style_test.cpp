@@ -102,12 +102,15 @@ std::vector<Step> steps() {
          {"main", "serve", "stop", "listen_on", "accept_client", "Connection",
           "Connection::receive_head"}},
         // The wait. And FD_SETSIZE is gone, from Server too.
-        {4, 80, {"main", "Interest", "Interest::watch", "Interest::wait", "Server", "Server::add"}},
+        {4,
+         80,
+         {"main", "Interest", "Interest::watch", "Interest::wait", "Server", "Server::Server",
+          "Server::add"}},
         // The wait; close() forgets by itself. And the two options, on the listener and in send().
         {5,
          90,
-         {"main", "Interest", "Interest::watch", "Interest::wait", "Server::remove", "listen_on",
-          "Connection::send_response"}},
+         {"main", "Interest", "Interest::make_room", "Interest::watch", "Interest::wait",
+          "Server::remove", "listen_on", "Connection::send_response"}},
         // Edges: who met EAGAIN, who has to have another turn. And the option, on the listener.
         {6,
          110,

@@ -39,7 +39,7 @@ const std::string for_plain_stages =
     "Limits.LargestBodyIsNotKeptInMemory/*:"
     "LimitsOfConcurrent.MemoryOfAConnectionDoesNotGrowWithTheBody/*:"
     "Fairness.*:EpollRegistration.*:SpuriousReadiness.*:" // it must be the first library itself
-    "FaultsInAll.*:FaultsWhileServing.*:Wire.EverySendIsShort/*:"
+    "FaultsInAll.*:FaultsWhileServing.*:ShortageOfMemory*:Wire.EverySendIsShort/*:"
     "FaultsComparison.*:FaultsInSetUp.*:Wire.EachByteIsLookedAtOnce/*:" // it makes calls of its own
     "Lifecycle.SignalBetweenCheckAndWait/*:" // ThreadSanitizer delivers signals when it likes
     "Standalone.*";                          // not about the programs under test
