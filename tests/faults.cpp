@@ -6,7 +6,7 @@
 // call, and -5 for one that takes 5 bytes at most. close() fails after it has closed, as Linux
 // does. "new=0,0,12!" lets the third memory allocation after the first accept4() fail; those before
 // belong to the set-up. "epoll_add" is epoll_ctl() with EPOLL_CTL_ADD, the one that needs room.
-// "large=12!" does so with the first that is for STAGE_LARGE bytes or more.
+// "large=12!" lets the first allocation fail that is for STAGE_LARGE bytes or more.
 // STAGE_FAULTS_LOG names a file that gets a line for each such call: its name, and the nanoseconds
 // of the monotonic clock.
 // STAGE_SEND_MOST=1000 lets send() take 1,000 bytes at most, and so makes every client a fast one.
