@@ -188,12 +188,7 @@ protected:
     /// until the next there are 100 ms, in which those who come stay in the backlog.
     void expect_one_lost_a_try(const SpawnOptions& options, std::size_t count) const {
         StageProcess server{stage(), {"--timeout", "1000"}, options};
-        std::vector<HttpClient> clients;
-        // One after another, so that the server may hear of each: in 07 each is an edge of its own.
-        while (clients.size() < count) {
-            clients.emplace_back(server.address()).send(half_request);
-            eventually([&] { return server.idle_for(1ms); }, 10ms);
-        }
+        auto clients = come_one_after_another(server, count);
         ASSERT_TRUE(clients.back().await_all_read(server.address())); // so all have been accepted
         const auto refusals = struck();
         for (auto& client : clients) client.send_what_fits(other_half);
@@ -201,6 +196,19 @@ protected:
         EXPECT_GE(count_answers(clients, 200), count - refusals.size());
         for (std::size_t i = 1; i < refusals.size(); ++i)
             EXPECT_GE(refusals[i].when - refusals[i - 1].when, 100ms) << "after refusal " << i;
+    }
+
+private:
+    /// `count` clients, each of whom has sent half a request. The server may hear of each before
+    /// the next comes: in 07 each is an edge of its own.
+    static std::vector<HttpClient> come_one_after_another(const StageProcess& server,
+                                                          std::size_t count) {
+        std::vector<HttpClient> clients;
+        while (clients.size() < count) {
+            clients.emplace_back(server.address()).send(half_request);
+            eventually([&] { return server.idle_for(1ms); }, 10ms);
+        }
+        return clients;
     }
 };
 
