@@ -401,13 +401,15 @@ public:
 
     std::size_t woken() const { return woken_; }
 
-    /// How many are asleep in their epoll_pwait(): a thread that has been woken and has not run yet
-    /// is not (/proc/PID/task/TID/syscall in proc(5)).
+    /// How many are asleep in their epoll_pwait() (proc(5), /proc/PID/task/TID/syscall and stat). A
+    /// thread that has been woken and has not run yet is not: its state is R at once, while
+    /// syscall may still name the call if another CPU is to run it.
     static std::size_t asleep() {
         std::size_t result = 0;
         const std::string call = std::to_string(SYS_epoll_pwait) + ' ';
         for (const auto& task : std::filesystem::directory_iterator{"/proc/self/task"}) {
-            if (read_file(task.path() / "syscall").starts_with(call)) ++result;
+            if (!read_file(task.path() / "syscall").starts_with(call)) continue;
+            if (state_in(read_file(task.path() / "stat")) == 'S') ++result;
         }
         return result;
     }

@@ -32,13 +32,6 @@ std::vector<fs::path> entries_of(const fs::path& folder) {
     return entries;
 }
 
-/// The state letter of a stat file in /proc: the first word after the command in parentheses.
-char state_in(const std::string& stat) {
-    const auto after_name = stat.rfind(')');
-    return after_name != std::string::npos && after_name + 2 < stat.size() ? stat[after_name + 2]
-                                                                           : '?';
-}
-
 /// The sockets among the descriptors of a process, by the inode that /proc/PID/fd shows.
 std::vector<std::uint64_t> socket_inodes(const fs::path& folder) {
     std::vector<std::uint64_t> inodes;

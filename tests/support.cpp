@@ -32,6 +32,12 @@ std::string read_file(const std::filesystem::path& path) {
     return content.str();
 }
 
+char state_in(const std::string& stat) {
+    const auto after_name = stat.rfind(')');
+    return after_name != std::string::npos && after_name + 2 < stat.size() ? stat[after_name + 2]
+                                                                           : '?';
+}
+
 std::string read_from_start(int descriptor) {
     std::string content;
     char piece[65536];

@@ -66,6 +66,10 @@ private:
 /// The whole content of a file, "" if it cannot be read (a process under /proc that has gone).
 std::string read_file(const std::filesystem::path& path);
 
+/// The state letter in the content of a stat file in /proc, the first word after the command in
+/// parentheses (proc(5)); '?' if it has none.
+char state_in(const std::string& stat);
+
 /// What an open file holds from its first byte on; the file's own position stays where it is.
 std::string read_from_start(int descriptor);
 
