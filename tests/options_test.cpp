@@ -25,9 +25,12 @@ TEST_P(SegmentOptions, CorkSendsOneSegment) {
     EXPECT_EQ(segments(stage(), {"--tcp-cork"}), 1U);
 }
 
+// More than the pieces arrive where the server is held up on its way for a few milliseconds: then
+// its kernel sends the last one again, to see whether it was lost (a tail loss probe, RFC 8985 §7).
 TEST_P(SegmentOptions, NoDelaySendsEachPieceAtOnce) {
     const auto pieces = static_cast<unsigned>((expected_response().size() + 15) / 16);
-    EXPECT_EQ(segments(stage(), {"--tcp-nodelay"}), pieces);
+    EXPECT_GE(segments(stage(), {"--tcp-nodelay"}), pieces);
+    EXPECT_LT(segments(stage(), {}), pieces);
 }
 
 TEST_P(SegmentOptions, ChunksOfALongResponse) {
