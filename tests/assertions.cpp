@@ -54,7 +54,9 @@ std::vector<HttpClient> clients_that_sent(const Address& server, std::size_t cou
 std::size_t count_answers(std::vector<HttpClient>& clients, int status) {
     return static_cast<std::size_t>(
         std::count_if(clients.begin(), clients.end(), [status](HttpClient& client) {
-            return client.read_to_end().summary() == std::to_string(status);
+            const Reply reply = client.read_to_end();
+            if (reply.end == End::eof) client.leave_no_trace();
+            return reply.summary() == std::to_string(status);
         }));
 }
 

@@ -35,7 +35,7 @@ private:
 std::vector<HttpClient> clients_that_sent(const Address& server, std::size_t count,
                                           std::string_view sent, const ClientOptions& options = {});
 
-/// How many of the clients get the status `status` and the end of file.
+/// How many of the clients get the status `status` and the end of file. They leave no trace then.
 std::size_t count_answers(std::vector<HttpClient>& clients, int status);
 
 /// Waits until the client can read something, or until the stage has come to rest without that:

@@ -245,7 +245,9 @@ bool HttpClient::wait(short events, Clock::time_point deadline) const {
 Reply fetch(const Address& server, std::string_view request) {
     HttpClient client{server};
     client.send(request);
-    return client.read_to_end();
+    Reply reply = client.read_to_end();
+    client.leave_no_trace();
+    return reply;
 }
 
 FastReader::FastReader(const Address& server) : client_{server} {
@@ -289,6 +291,7 @@ void ConstantLoad::read_again_and_again(const Address& server) {
                 received_ += count;
                 more = count > 0 || !client.readable();
             }
+            client.leave_no_trace();
         }
     } catch (const std::system_error&) { // the server has ended, as it was told to
     }

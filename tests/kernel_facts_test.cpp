@@ -2,6 +2,7 @@
 // ends of every connection are in this program. A test says nothing of how long a thing takes: it
 // brings a state about, waits until that is certain, and looks.
 
+#include "own_network.h"
 #include "support.h"
 #include "tcp_table.h"
 
@@ -601,33 +602,19 @@ TEST(TcpFacts, ResetInTheBacklogIsStillAccepted) {
     EXPECT_EQ(receive(accepted).error, ECONNRESET);
 }
 
-constexpr unsigned long time_wait_state = 6; // TCP_TIME_WAIT of the kernel
-
-/// The state of a connection's end, by its own port and the other's: /proc/net/tcp in proc(5). 0 if
-/// there is none.
-unsigned long state_of_end(std::uint16_t own, std::uint16_t other) {
-    const auto host = htonl(INADDR_LOOPBACK); // is printed as the number it is in memory
-    char ends[64];
-    std::snprintf(ends, sizeof ends, " %08X:%04X %08X:%04X ", host, own, host, other);
-    const auto table = read_file("/proc/net/tcp");
-    const auto place = table.find(ends);
-    if (place == std::string::npos) return 0;
-    return std::stoul(table.substr(place + std::strlen(ends), 2), nullptr, 16);
-}
-
 /// Closes one end and then the other. True once the first waits in TIME_WAIT and the other is gone.
 bool close_in_turn(Descriptor& first, Descriptor& second) {
-    const auto one = port_of(first), two = port_of(second);
+    const Address one{"127.0.0.1", port_of(first)}, two{"127.0.0.1", port_of(second)};
     first.close();
     EXPECT_TRUE(receive(second).end());
     second.close();
-    return eventually(
-        [&] { return state_of_end(one, two) == time_wait_state && state_of_end(two, one) == 0; });
+    return eventually([&] { return in_time_wait(one, two) && !unread_bytes(two, one); });
 }
 
 // RFC 9293 §3.6.1 (MUST-13): the end that closes first keeps the connection's memory for a while.
 // In HTTP/1.0 that is the server, once for each response.
 TEST(TcpFacts, ClosingFirstLeavesTimeWait) {
+    if (!enter_own_network()) return;
     Ends ends, other_way;
     EXPECT_TRUE(close_in_turn(ends.server, ends.client));
     EXPECT_TRUE(close_in_turn(other_way.client, other_way.server));
@@ -647,6 +634,7 @@ int bind_after_a_run(bool option_then, bool option_now) {
 
 // socket(7), NOTES: Linux wants the option of both, of the old program and of the new.
 TEST(TcpFacts, PortIsTakenWithoutReuseAddress) {
+    if (!enter_own_network()) return;
     EXPECT_EQ(bind_after_a_run(false, false), EADDRINUSE);
     EXPECT_EQ(bind_after_a_run(false, true), EADDRINUSE);
     EXPECT_EQ(bind_after_a_run(true, false), EADDRINUSE);

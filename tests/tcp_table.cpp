@@ -14,7 +14,8 @@
 
 namespace {
 
-constexpr unsigned listen_state = 10; // TCP_LISTEN of the kernel
+constexpr unsigned listen_state = 10;   // TCP_LISTEN of the kernel
+constexpr unsigned time_wait_state = 6; // TCP_TIME_WAIT
 
 struct Question {
     nlmsghdr header;
@@ -66,6 +67,18 @@ std::vector<inet_diag_msg> ask(const Question& question) {
     return sockets;
 }
 
+/// What the kernel says of a connection's end at the side of `local`.
+std::optional<inet_diag_msg> end_of_connection(const Address& local, const Address& remote) {
+    Question exact = question(0, ~0U);
+    exact.query.id.idiag_src[0] = inet_addr(local.host.c_str());
+    exact.query.id.idiag_sport = htons(local.port);
+    exact.query.id.idiag_dst[0] = inet_addr(remote.host.c_str());
+    exact.query.id.idiag_dport = htons(remote.port);
+    const auto sockets = ask(exact);
+    const bool found = !sockets.empty() && sockets.front().idiag_state != listen_state;
+    return found ? std::optional{sockets.front()} : std::nullopt;
+}
+
 Address local_address(const inet_diag_msg& socket) {
     return {inet_ntoa({socket.id.idiag_src[0]}), ntohs(socket.id.idiag_sport)};
 }
@@ -81,12 +94,11 @@ std::vector<Listener> listeners() {
 }
 
 std::optional<std::uint32_t> unread_bytes(const Address& local, const Address& remote) {
-    Question exact = question(0, ~0U);
-    exact.query.id.idiag_src[0] = inet_addr(local.host.c_str());
-    exact.query.id.idiag_sport = htons(local.port);
-    exact.query.id.idiag_dst[0] = inet_addr(remote.host.c_str());
-    exact.query.id.idiag_dport = htons(remote.port);
-    const auto sockets = ask(exact);
-    const bool found = !sockets.empty() && sockets.front().idiag_state != listen_state;
-    return found ? std::optional{sockets.front().idiag_rqueue} : std::nullopt;
+    const auto end = end_of_connection(local, remote);
+    return end ? std::optional{end->idiag_rqueue} : std::nullopt;
+}
+
+bool in_time_wait(const Address& local, const Address& remote) {
+    const auto end = end_of_connection(local, remote);
+    return end && end->idiag_state == time_wait_state;
 }

@@ -22,6 +22,18 @@ Terminal::Terminal() {
     shell_.emplace(std::vector<std::string>{"bash", "--norc", "--noprofile", fifo}, options);
     type("exec 2>&1; trap : INT"); // an interactive shell survives Ctrl-C, and so shall this one
     if (!await_end(patience)) throw std::runtime_error("bash does not start");
+    start_guard();
+}
+
+// A killed program cannot clean up. So a process in the shell's group waits for the end of a FIFO that
+// only this program has open for writing, and then kills the group, itself included.
+void Terminal::start_guard() {
+    const std::string fifo = folder_.path() / "lifeline";
+    checked(mkfifo(fifo.c_str(), 0600), "mkfifo");
+    const Descriptor both{checked(open(fifo.c_str(), O_RDWR | O_CLOEXEC), "open")};
+    type("exec 9<'" + fifo + "'; (trap '' INT; read -r <&9; kill -KILL 0) & disown; exec 9<&-");
+    if (!await_end(patience)) throw std::runtime_error("the shell's guard does not start");
+    lifeline_ = Descriptor{checked(open(fifo.c_str(), O_WRONLY | O_CLOEXEC), "open")};
 }
 
 void Terminal::type(const std::string& command) {

@@ -8,7 +8,8 @@
 #include <string>
 
 /// One bash, started in the source folder. What commands write to stdout and stderr is collected in
-/// the order in which it comes.
+/// the order in which it comes. All that was started ends with this object, and also when the
+/// program that holds it is killed.
 class Terminal {
 public:
     Terminal();
@@ -27,9 +28,11 @@ public:
 
 private:
     std::string text() const;
+    void start_guard();
 
     TemporaryFolder folder_;
     Descriptor keyboard_;
+    Descriptor lifeline_; ///< its end of file tells the shell's guard that nobody holds this object
     std::optional<ChildProcess> shell_;
     std::size_t start_ = 0; ///< where in the text the output of the command begins
 };
