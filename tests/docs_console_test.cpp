@@ -128,8 +128,9 @@ struct Step {
             [this](const auto& a, const auto& b) { return levelled(a) == levelled(b); });
     }
     std::string levelled(std::string text) const {
+        text = one_form(text);
         for (const auto& each : varies) text = std::regex_replace(text, each, "~");
-        return one_form(text);
+        return text;
     }
 };
 
