@@ -1,10 +1,12 @@
 #include "child_process.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <string_view>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -105,9 +107,17 @@ std::vector<char*> pointers_to(std::vector<std::string>& texts) {
     return pointers;
 }
 
+/// The name in "NAME=value", with the "=".
+std::string_view name_of(std::string_view entry) { return entry.substr(0, entry.find('=') + 1); }
+
+/// What this program has inherited, with `additions` in place of entries of the same name: of two
+/// of a name, one program takes the first and another the last.
 std::vector<std::string> environment_with(const std::vector<std::string>& additions) {
-    std::vector<std::string> all = additions; // first: getenv() takes the first of a name
-    for (char** entry = environ; *entry != nullptr; ++entry) all.emplace_back(*entry);
+    std::vector<std::string> all = additions;
+    for (char** entry = environ; *entry != nullptr; ++entry) {
+        const auto same = [&](const auto& other) { return name_of(other) == name_of(*entry); };
+        if (std::none_of(additions.begin(), additions.end(), same)) all.emplace_back(*entry);
+    }
     return all;
 }
 

@@ -83,8 +83,8 @@ public:
     void close() { socket_.close(); }
     /// Leaves with an RST: close() with SO_LINGER of 0 seconds (socket(7)).
     void reset();
-    /// Leaves after the server's end of file. An RST ends the server's TIME_WAIT (RFC 9293 §3.5.3), of
-    /// which tens of thousands would come together in one run of the suite.
+    /// Leaves after the server's end of file. An RST ends the server's TIME_WAIT (RFC 9293 §3.5.3),
+    /// of which tens of thousands would come together in one run of the suite.
     void leave_no_trace() { reset(); }
 
     /// Whether a byte, the end of file or an error can be read at this moment.

@@ -46,7 +46,8 @@ protected:
         std::smatch command;
         const std::regex compiling{"\"command\": \"[^ ]+( [^\"]*-c [^\"]*main\\.cpp)\""};
         if (!std::regex_search(database, command, compiling)) return "no command compiles main.cpp";
-        const std::regex harmless{" *(-W[^ ]*|-M[DTF]( [^ ]+\\.o(\\.d)?)?|-[oc] [^ ]+)"}, space{" +"};
+        const std::regex harmless{" *(-W[^ ]*|-M[DTF]( [^ ]+\\.o(\\.d)?)?|-[oc] [^ ]+)"},
+            space{" +"};
         const auto flags = std::regex_replace(command[1].str(), harmless, "");
         return std::regex_replace(flags, space, " "); // how many there are is CMake's own affair
     }

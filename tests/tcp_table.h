@@ -28,6 +28,6 @@ std::vector<Listener> listeners();
 /// program there has not read; nothing if there is no such connection.
 std::optional<std::uint32_t> unread_bytes(const Address& local, const Address& remote);
 
-/// Whether the end of a connection at the side of `local` is in TIME_WAIT (RFC 9293 §3.3.2). No program
-/// holds it any more; the kernel keeps it for a minute.
+/// Whether the end of a connection at the side of `local` is in TIME_WAIT (RFC 9293 §3.3.2). No
+/// program holds it any more; the kernel keeps it for a minute.
 bool in_time_wait(const Address& local, const Address& remote);

@@ -25,8 +25,8 @@ Terminal::Terminal() {
     start_guard();
 }
 
-// A killed program cannot clean up. So a process in the shell's group waits for the end of a FIFO that
-// only this program has open for writing, and then kills the group, itself included.
+// A killed program cannot clean up. So a process in the shell's group waits for the end of a FIFO
+// that only this program has open for writing, and then kills the group, itself included.
 void Terminal::start_guard() {
     const std::string fifo = folder_.path() / "lifeline";
     checked(mkfifo(fifo.c_str(), 0600), "mkfifo");

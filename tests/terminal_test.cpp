@@ -15,8 +15,8 @@ bool has_ended(pid_t process) {
     return state == '?' || state == 'Z';
 }
 
-/// Starts a program in a new terminal, as a server is that a block leaves running; says in `out` which
-/// process it is.
+/// Starts a program in a new terminal, as a server is that a block leaves running; says in `out`
+/// which process it is.
 void start_in_terminal(Terminal& terminal, int out) {
     terminal.type("sleep 1000 & printf '%9d' $!");
     terminal.await_end(patience);
