@@ -1,142 +1,138 @@
-// 02_blocking_loop: new since 01_blocking_single, the loop. A client that fails ends itself only.
+// 02_blocking_loop: one client after the other.
+//
+// New since 01_blocking_single: the loop in serve(). With a loop, the error of
+// one client must not end the server, because the next client is waiting.
 //
 //   $ ./tour run 02
 //   02_blocking_loop: listening on http://0.0.0.0:8080/
-//   $ curl http://127.0.0.1:8080/                            (in a second terminal)
+//   $ curl http://127.0.0.1:8080/                      (in a second terminal)
 //   Hello, world!
 //
-// Limit: while one client is slow, all the others wait. 03_threaded gives each a thread.
+// Read serve() first, near the end.
+//
+// Limit: while one client is slow, all the others wait. 03_threaded gives each
+// client a thread of its own.
 
 #include "common.h"
+#include "console.h"
+#include "conversation.h"
 
-#include <array>
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <csignal>
-#include <stdexcept>
+#include <exception>
+#include <string>
 #include <thread>
 
 namespace {
 
-// Makes the listener: a socket that is there to accept connections and never carries data.
-Fd listen_on(Service& service) {
-    Fd listener(check(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket"));
-    const int on = 1; // or bind() fails for a minute after a run whose connections are in TIME_WAIT
-    check(::setsockopt(listener.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), "setsockopt");
+// ---- Stopping ---------------------------------------------------------------
+
+// There is nothing to clean up: the kernel closes our sockets when we exit.
+void stop(int /*signal*/) {
+    ::_exit(0);
+}
+
+void handle_signals() {
+    ::signal(SIGINT, stop);
+    ::signal(SIGTERM, stop);
+    // Without this, send() to a client that has left would end the program.
+    ::signal(SIGPIPE, SIG_IGN);
+    // We may have inherited blocked signals from the program that started us.
+    sigset_t none;
+    ::sigemptyset(&none);
+    check(::sigprocmask(SIG_SETMASK, &none, nullptr), "sigprocmask");
+}
+
+// ---- The listener -----------------------------------------------------------
+
+// Gives the listener the address that clients connect to.
+void bind_to_address(int listener, const Options& options) {
     sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(service.port); // network byte order, as in the packets
-    ::inet_pton(AF_INET, service.host.c_str(), &address.sin_addr);
-    check(::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
-          "bind " + service.host + ":" + std::to_string(service.port));
-    check(::listen(listener.get(), service.backlog), "listen"); // the kernel now queues clients
-    announce(service, listener.get());
+    address.sin_family = AF_INET; // IPv4
+    // Network byte order: the most significant byte comes first.
+    address.sin_port = htons(options.port);
+    // This can't fail: the command line has been checked.
+    ::inet_pton(AF_INET, options.host.c_str(), &address.sin_addr);
+    // bind() takes addresses of every kind, so it wants a pointer to the
+    // general type, and the size.
+    const auto* general = reinterpret_cast<const sockaddr*>(&address);
+    const std::string port = std::to_string(options.port);
+    const std::string call = "bind " + options.host + ":" + port;
+    check(::bind(listener, general, sizeof address), call.c_str());
+}
+
+// The kernel takes this much of a response before it can send it. With its own
+// limit, each client that reads nothing would tie up 3 MB.
+constexpr int max_unsent = 256 * 1024; // bytes
+
+// Makes the listener, a socket that only accepts connections. The connections
+// inherit its options.
+Fd listen_on(const Options& options) {
+    // SOCK_STREAM means TCP. SOCK_CLOEXEC keeps the socket from programs that
+    // we might start.
+    const int type = SOCK_STREAM | SOCK_CLOEXEC;
+    Fd listener(check(::socket(AF_INET, type, 0), "socket"));
+    // Lets us restart at once. Without it, bind() fails for a minute after the
+    // last run, whose connections the kernel still keeps in TIME_WAIT.
+    set_option(listener.get(), SOL_SOCKET, SO_REUSEADDR, 1);
+    set_option(listener.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, max_unsent);
+    bind_to_address(listener.get(), options);
+    // From now on the kernel answers clients. They wait in the backlog, a
+    // queue, until we accept them.
+    check(::listen(listener.get(), options.backlog), "listen");
     return listener;
 }
 
-// Waits for a client. Returns a new socket, the connection, that leads to this client alone.
-Fd accept_client(int listener, Service& service) {
-    for (;;) {
+// Waits for a client. Returns a new socket, the connection to this client
+// alone. Throws if we are out of descriptors or memory.
+Fd accept_client(int listener) {
+    while (true) {
         Fd socket(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
-        if (socket.get() != -1) return socket;
-        if (errno == EINTR || errno == ECONNABORTED) continue; // a signal; or that client has gone
-        // Most likely no descriptor is free. Clients wait in the backlog; we must not spin here.
-        service.complain("accept", std::strerror(errno));
-        std::this_thread::sleep_for(100ms);
+        if (socket.get() != -1) {
+            return socket;
+        }
+        if (!should_accept_again(errno)) {
+            throw_errno("accept");
+        }
     }
 }
 
-enum class State { receiving, sending, draining, over };
-// One client, from accept() to close(). What goes wrong with the client is thrown.
-struct Connection {
-    Service& service;                                // the server's, shared by all connections
-    Fd socket;                                       // from accept(); closed with the connection
-    Clock::time_point deadline = service.deadline(); // by when the client must have done its part
-    State state = State::receiving;
-    RequestHead head{};
-    const Response* response = nullptr; // chosen when the head is in, too long, or too late
-    std::uint64_t sent = 0;             // bytes of the response
-    std::uint64_t drained = 0;          // bytes that came after the head
+// How long we wait when we are out of descriptors or memory.
+constexpr auto retry_pause = 100ms;
 
-    // Receives what has come of the head; it may come in any number of pieces.
-    void receive_head() {
-        std::array<char, RequestHead::piece_bytes> buffer;
-        const ssize_t n = ::recv(socket.get(), buffer.data(), buffer.size(), 0);
-        // End of file. The article's loop has no such line, and would receive nothing forever.
-        if (n == 0) throw std::runtime_error("recv: the client left before the blank line");
-        if (n == -1) return again_or_throw("recv");
-        head.add({buffer.data(), static_cast<std::size_t>(n)});
-        if (head.complete() && !service.quiet)
-            service.out.print(std::string(40, '-') + "\n" +
-                              head.text().substr(0, head.text().size() - 2) + "\n");
-        if (head.complete()) respond(service.hello);
-        else if (head.too_long()) respond(service.too_large); // 431
-    }
-
-    void respond(const Response& answer) {
-        response = &answer;
-        state = State::sending;
-        deadline = service.deadline(); // a new one: the old one was for the head
-    }
-
-    // Sends what there is room for in the socket: seldom all of a long response.
-    void send_response() {
-        const std::string_view piece = response->from(sent);
-        const bool last = sent + piece.size() == response->size(); // leaves with the end of file
-        const ssize_t n = ::send(socket.get(), piece.data(), piece.size(), last ? MSG_MORE : 0);
-        if (n == -1) return again_or_throw("send");
-        sent += static_cast<std::uint64_t>(n);
-        deadline = service.deadline();       // slow is fine, as long as the client reads
-        if (sent < response->size()) return; // the next piece, or no room before the client reads
-        // A close() with bytes unread sends a reset, which can overtake the response. So linger:
-        // end of file first, then read until the client closes. A plain GET need not pay for it.
-        state = head.more_follows() || sent > 1024 ? State::draining : State::over;
-        if (state == State::draining) ::shutdown(socket.get(), SHUT_WR); // end of file
-    }
-
-    void drain() {
-        std::array<char, 65536> buffer;
-        const ssize_t n = ::recv(socket.get(), buffer.data(), buffer.size(), 0);
-        if (n == -1) return again_or_throw("recv");
-        drained += static_cast<std::uint64_t>(n);
-        if (n == 0 || drained > 64U << 20U) state = State::over; // it has closed, or never will
-    }
-
-    void expire() {                                                      // the deadline has passed
-        if (state == State::receiving) return respond(service.too_late); // 408
-        if (state == State::sending) throw std::runtime_error("send: the client does not read");
-        state = State::over;
-    }
-
-    static void again_or_throw(const char* call) { // EAGAIN: this was not the time for the call
-        if (errno != EINTR && errno != EAGAIN) check(-1, call);
-    }
-};
-
-void converse(Connection& connection) {
-    for (const int fd = connection.socket.get(); connection.state != State::over;) {
-        const auto left = connection.deadline - Clock::now();
-        const auto us = std::chrono::ceil<std::chrono::microseconds>(left).count();
-        const timeval wait{us / 1'000'000, us % 1'000'000}; // so long may the next call block
-        const int option = connection.state == State::sending ? SO_SNDTIMEO : SO_RCVTIMEO;
-        if (us > 0) check(::setsockopt(fd, SOL_SOCKET, option, &wait, sizeof wait), "setsockopt");
-        if (us <= 0) connection.expire();
-        else if (connection.state == State::receiving) connection.receive_head();
-        else if (connection.state == State::sending) connection.send_response();
-        else connection.drain();
-    }
-}
-
-void serve(Service& service) {
-    // Closing the sockets is all there is to tidy up, and the kernel does that.
-    for (const int number : {SIGINT, SIGTERM}) ::signal(number, [](int) { ::_exit(0); });
-    ::signal(SIGPIPE, SIG_IGN); // or send() to a client that has gone would end the program
-    const sigset_t none{};      // whoever started us may have had them blocked
-    check(::sigprocmask(SIG_SETMASK, &none, nullptr), "sigprocmask");
-    const Fd listener = listen_on(service);
-    for (;;) {
-        Connection connection{service, accept_client(listener.get(), service)};
+// Like accept_client(), but does not throw. When we are out of descriptors or
+// memory, clients stay in the backlog, and we try again later.
+Fd accept_when_possible(int listener, Console& console) {
+    while (true) {
         try {
-            converse(connection);
-        } catch (const std::exception&) { // ends this client, not the server
+            return accept_client(listener);
+        } catch (const std::exception& error) {
+            console.complain(reason_of(error));
+            std::this_thread::sleep_for(retry_pause);
+        }
+    }
+}
+
+// ---- The server -------------------------------------------------------------
+
+void serve(const Options& options, const Responses& responses,
+           Console& console) {
+    handle_signals();
+    const Fd listener = listen_on(options);
+    announce(listener.get(), options, console);
+    while (true) {
+        const Fd socket = accept_when_possible(listener.get(), console);
+        try {
+            converse(socket.get(), options, responses, console);
+        } catch (const std::exception& error) {
+            // This ends the conversation with one client. The loop goes on.
+            console.explain(reason_of(error));
         }
     }
 }
@@ -144,6 +140,7 @@ void serve(Service& service) {
 } // namespace
 
 int main(int argc, char** argv) {
-    CLI::App app("Serves one client after another.", "02_blocking_loop");
-    return run(app, argc, argv, serve);
+    const Program program{"02_blocking_loop",
+                          "Serves one client after the other.", serve};
+    return run(program, argc, argv);
 }

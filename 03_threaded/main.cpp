@@ -1,195 +1,303 @@
-// 03_threaded: new since 02_blocking_loop, a thread for each client. None waits for another.
+// 03_threaded: a thread for each client.
+//
+// New since 02_blocking_loop: a slow client holds up only its own thread.
+// conversation.h is the same. What is new is who calls it: see Threads.
 //
 //   $ ./tour run 03
 //   03_threaded: listening on http://0.0.0.0:8080/
-//   $ curl http://127.0.0.1:8080/                            (in a second terminal)
+//   $ curl http://127.0.0.1:8080/                      (in a second terminal)
 //   Hello, world!
 //
-// Limit: a thread, its stack and its context switches, to wait. 04_select waits for all in one.
+// Read serve() first, near the end. Then Threads.
+//
+// Limit: each client takes a thread and its stack, even while it only waits.
+// 04_select waits for all clients in one thread.
 
 #include "common.h"
+#include "console.h"
+#include "conversation.h"
 
-#include <array>
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
 #include <atomic>
+#include <cerrno>
+#include <condition_variable>
 #include <csignal>
+#include <exception>
+#include <iterator>
 #include <list>
 #include <mutex>
-#include <semaphore>
-#include <stdexcept>
+#include <string>
+#include <system_error>
 #include <thread>
-#include <vector>
+#include <utility>
 
 namespace {
 
-int max_threads = 10000; // clients served at a time; further ones wait in the backlog
-std::counting_semaphore<> free_threads(0);
-std::atomic<int> listener_to_stop = -1, stopping = 0; // for stop(), in whatever thread it runs
-std::mutex shared; // guards what the threads share: the console, the end of connections
+// ---- Stopping ---------------------------------------------------------------
 
+std::atomic<bool> stop_requested = false;
+
+// A signal that comes just before accept() does not interrupt it. The server
+// still sees the flag in time, because accept() returns after a tick.
 void stop(int /*signal*/) {
-    const int saved = errno; // belongs to the code that was interrupted
-    stopping = 1;
-    ::shutdown(listener_to_stop, SHUT_RDWR); // a flag alone, set just before accept(), is lost
-    errno = saved;
+    stop_requested = true;
 }
 
-// Makes the listener: a socket that is there to accept connections and never carries data.
-Fd listen_on(Service& service) {
-    Fd listener(check(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket"));
-    const int on = 1; // or bind() fails for a minute after a run whose connections are in TIME_WAIT
-    check(::setsockopt(listener.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), "setsockopt");
+void handle_signals() {
+    ::signal(SIGINT, stop);
+    ::signal(SIGTERM, stop);
+    // Without this, send() to a client that has left would end the program.
+    ::signal(SIGPIPE, SIG_IGN);
+    // We may have inherited blocked signals from the program that started us.
+    sigset_t none;
+    ::sigemptyset(&none);
+    check(::sigprocmask(SIG_SETMASK, &none, nullptr), "sigprocmask");
+}
+
+// ---- The listener -----------------------------------------------------------
+
+// The server waits this long at most before it looks whether to stop, and
+// whether threads have ended.
+constexpr auto tick = 250ms;
+
+// Gives the listener the address that clients connect to.
+void bind_to_address(int listener, const Options& options) {
     sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(service.port); // network byte order, as in the packets
-    ::inet_pton(AF_INET, service.host.c_str(), &address.sin_addr);
-    check(::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
-          "bind " + service.host + ":" + std::to_string(service.port));
-    check(::listen(listener.get(), service.backlog), "listen"); // the kernel now queues clients
-    announce(service, listener.get());
+    address.sin_family = AF_INET; // IPv4
+    // Network byte order: the most significant byte comes first.
+    address.sin_port = htons(options.port);
+    // This can't fail: the command line has been checked.
+    ::inet_pton(AF_INET, options.host.c_str(), &address.sin_addr);
+    // bind() takes addresses of every kind, so it wants a pointer to the
+    // general type, and the size.
+    const auto* general = reinterpret_cast<const sockaddr*>(&address);
+    const std::string port = std::to_string(options.port);
+    const std::string call = "bind " + options.host + ":" + port;
+    check(::bind(listener, general, sizeof address), call.c_str());
+}
+
+// The kernel takes this much of a response before it can send it. With its own
+// limit, each client that reads nothing would tie up 3 MB.
+constexpr int max_unsent = 256 * 1024; // bytes
+
+// Makes the listener, a socket that only accepts connections. The connections
+// inherit its options.
+Fd listen_on(const Options& options) {
+    // SOCK_STREAM means TCP. SOCK_CLOEXEC keeps the socket from programs that
+    // we might start.
+    const int type = SOCK_STREAM | SOCK_CLOEXEC;
+    Fd listener(check(::socket(AF_INET, type, 0), "socket"));
+    // Lets us restart at once. Without it, bind() fails for a minute after the
+    // last run, whose connections the kernel still keeps in TIME_WAIT.
+    set_option(listener.get(), SOL_SOCKET, SO_REUSEADDR, 1);
+    set_option(listener.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, max_unsent);
+    bind_to_address(listener.get(), options);
+    // accept() waits this long at most. The connections inherit this, too, and
+    // set a timeout of their own before each call.
+    set_timeout(listener.get(), SO_RCVTIMEO, tick);
+    // From now on the kernel answers clients. They wait in the backlog, a
+    // queue, until we accept them.
+    check(::listen(listener.get(), options.backlog), "listen");
     return listener;
 }
 
-// Waits for a client. Returns a new socket, the connection, that leads to this client alone.
-Fd accept_client(int listener, Service& service) {
-    for (;;) {
+// Waits for a client. Returns the connection to it, or none if a tick passes or
+// a signal comes. Throws if we are out of descriptors or memory.
+Fd accept_client(int listener) {
+    while (true) {
         Fd socket(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
-        if (socket.get() != -1 || stopping) return socket;
-        if (errno == EINTR || errno == ECONNABORTED) continue; // a signal; or that client has gone
-        // Most likely no descriptor is free. Clients wait in the backlog; we must not spin here.
-        service.complain("accept", std::strerror(errno));
-        std::this_thread::sleep_for(100ms);
-    }
-}
-
-enum class State { receiving, sending, draining, over };
-// One client, from accept() to close(). What goes wrong with the client is thrown.
-struct Connection {
-    Service& service;                                // the server's, shared by all connections
-    Fd socket;                                       // from accept(); closed with the connection
-    Clock::time_point deadline = service.deadline(); // by when the client must have done its part
-    State state = State::receiving;
-    RequestHead head{};
-    const Response* response = nullptr; // chosen when the head is in, too long, or too late
-    std::uint64_t sent = 0;             // bytes of the response
-    std::uint64_t drained = 0;          // bytes that came after the head
-    std::jthread thread{};              // serves this client; joins when the connection goes
-
-    // Receives what has come of the head; it may come in any number of pieces.
-    void receive_head() {
-        std::array<char, RequestHead::piece_bytes> buffer;
-        const ssize_t n = ::recv(socket.get(), buffer.data(), buffer.size(), 0);
-        // End of file. The article's loop has no such line, and would receive nothing forever.
-        if (n == 0) throw std::runtime_error("recv: the client left before the blank line");
-        if (n == -1) return again_or_throw("recv");
-        head.add({buffer.data(), static_cast<std::size_t>(n)});
-        const std::lock_guard lock(shared); // for the printing
-        if (head.complete() && !service.quiet)
-            service.out.print(std::string(40, '-') + "\n" +
-                              head.text().substr(0, head.text().size() - 2) + "\n");
-        if (head.complete()) respond(service.hello);
-        else if (head.too_long()) respond(service.too_large); // 431
-    }
-
-    void respond(const Response& answer) {
-        response = &answer;
-        state = State::sending;
-        deadline = service.deadline(); // a new one: the old one was for the head
-    }
-
-    // Sends what there is room for in the socket: seldom all of a long response.
-    void send_response() {
-        const std::string_view piece = response->from(sent);
-        const bool last = sent + piece.size() == response->size(); // leaves with the end of file
-        const ssize_t n = ::send(socket.get(), piece.data(), piece.size(), last ? MSG_MORE : 0);
-        if (n == -1) return again_or_throw("send");
-        sent += static_cast<std::uint64_t>(n);
-        deadline = service.deadline();       // slow is fine, as long as the client reads
-        if (sent < response->size()) return; // the next piece, or no room before the client reads
-        // A close() with bytes unread sends a reset, which can overtake the response. So linger:
-        // end of file first, then read until the client closes. A plain GET need not pay for it.
-        state = head.more_follows() || sent > 1024 ? State::draining : State::over;
-        if (state == State::draining) ::shutdown(socket.get(), SHUT_WR); // end of file
-    }
-
-    void drain() {
-        std::array<char, 65536> buffer;
-        const ssize_t n = ::recv(socket.get(), buffer.data(), buffer.size(), 0);
-        if (n == -1) return again_or_throw("recv");
-        drained += static_cast<std::uint64_t>(n);
-        if (n == 0 || drained > 64U << 20U) state = State::over; // it has closed, or never will
-    }
-
-    void expire() {                                                      // the deadline has passed
-        if (state == State::receiving) return respond(service.too_late); // 408
-        if (state == State::sending) throw std::runtime_error("send: the client does not read");
-        state = State::over;
-    }
-
-    static void again_or_throw(const char* call) { // EAGAIN: this was not the time for the call
-        if (errno != EINTR && errno != EAGAIN) check(-1, call);
-    }
-};
-
-void converse(Connection& connection) {
-    for (const int fd = connection.socket.get(); connection.state != State::over;) {
-        const auto left = connection.deadline - Clock::now();
-        const auto us = std::chrono::ceil<std::chrono::microseconds>(left).count();
-        const timeval wait{us / 1'000'000, us % 1'000'000}; // so long may the next call block
-        const int option = connection.state == State::sending ? SO_SNDTIMEO : SO_RCVTIMEO;
-        if (us > 0) check(::setsockopt(fd, SOL_SOCKET, option, &wait, sizeof wait), "setsockopt");
-        if (us <= 0) connection.expire();
-        else if (connection.state == State::receiving) connection.receive_head();
-        else if (connection.state == State::sending) connection.send_response();
-        else connection.drain();
-    }
-}
-
-std::vector<std::list<Connection>::iterator> finished; // whose threads are about to end
-
-void serve_client(std::list<Connection>::iterator connection) {
-    try {
-        converse(*connection);
-    } catch (const std::exception&) { // ends this client, not the server
-    }
-    const std::lock_guard lock(shared);
-    connection->socket.reset();
-    finished.push_back(connection);
-    free_threads.release();
-}
-
-void serve(Service& service) {
-    std::list<Connection> connections;
-    free_threads.release(max_threads);
-    finished.reserve(static_cast<std::size_t>(max_threads)); // no thread shall need memory to end
-    for (const int number : {SIGINT, SIGTERM}) ::signal(number, stop);
-    ::signal(SIGPIPE, SIG_IGN); // or send() to a client that has gone would end the program
-    const sigset_t none{};      // whoever started us may have had them blocked
-    check(::sigprocmask(SIG_SETMASK, &none, nullptr), "sigprocmask");
-    const Fd listener = listen_on(service);
-    listener_to_stop = listener.get();
-    for (auto next = connections.end(); !stopping;) { // next: the one that has no thread yet
-        try {
-            if (next == connections.end() && free_threads.try_acquire_for(500ms))
-                next = connections.insert(next, {service, accept_client(listener.get(), service)});
-            if (next == connections.end() || stopping) continue;
-            for (const std::lock_guard lock(shared); !finished.empty(); finished.pop_back())
-                connections.erase(finished.back());
-            next->thread = std::jthread(serve_client, next); // a list's iterators stay good
-            next = connections.end();
-        } catch (const std::exception& error) { // no thread or no memory is to be had: wait
-            if (next == connections.end()) free_threads.release();
-            service.complain("thread", error.what());
-            std::this_thread::sleep_for(100ms);
+        if (socket.get() != -1) {
+            return socket;
+        }
+        if (errno == EAGAIN || errno == EINTR) {
+            return Fd();
+        }
+        if (!should_accept_again(errno)) {
+            throw_errno("accept");
         }
     }
-    const std::lock_guard lock(shared);
-    for (const auto& connection : connections) ::shutdown(connection.socket.get(), SHUT_RDWR);
+}
+
+// How long we wait when we are out of descriptors, memory or threads.
+constexpr auto retry_pause = 100ms;
+
+// ---- Threads: what this stage is about --------------------------------------
+
+// At most this many clients are served at once. Others wait in the backlog.
+std::size_t max_threads = 10000;
+
+// One client and the thread that serves it. A std::jthread joins its thread in
+// its destructor. (libc++ has it from LLVM 20 on.)
+struct Client {
+    Fd socket;
+    std::jthread thread{};
+};
+
+// All clients. Only the main thread calls these functions, unless a comment
+// says otherwise.
+class Threads {
+public:
+    Threads(const Options& options, const Responses& responses,
+            Console& console)
+        : options_(options), responses_(responses), console_(console) {}
+
+    // Ends all conversations, and waits until their threads have ended.
+    ~Threads() {
+        std::unique_lock lock(clients_mutex_);
+        for (const Client& client : active_) {
+            // A thread that waits in recv() or send() returns from it now. It
+            // would not return after a close().
+            ::shutdown(client.socket.get(), SHUT_RDWR);
+        }
+        while (!active_.empty()) {
+            client_finished_.wait(lock);
+        }
+        lock.unlock();
+        join_finished();
+    }
+
+    Threads(const Threads&) = delete;
+    Threads& operator=(const Threads&) = delete;
+
+    // Joins the threads whose clients are finished.
+    void join_finished() {
+        std::list<Client> finished;
+        {
+            const std::lock_guard lock(clients_mutex_);
+            finished.swap(finished_);
+        }
+        // Here the destructor of `finished` joins the threads. That may wait
+        // for a thread's last steps, so we don't hold the lock.
+    }
+
+    // Waits up to a tick for room. Returns whether there is room for one more
+    // client.
+    bool wait_for_room() {
+        std::unique_lock lock(clients_mutex_);
+        if (active_.size() >= max_threads) {
+            client_finished_.wait_for(lock, tick);
+        }
+        return active_.size() < max_threads;
+    }
+
+    // Serves the client in a thread of its own. Throws if there is no memory
+    // for the client. If there is no thread, this waits for one.
+    void add(Fd socket) {
+        const Place client = insert(std::move(socket));
+        while (!stop_requested) {
+            try {
+                start_thread(client);
+                return;
+            } catch (const std::exception& error) {
+                // There will be a thread again when other clients are
+                // finished. This one has been accepted, so we keep it.
+                console_.complain(reason_of(error));
+                std::this_thread::sleep_for(retry_pause);
+                join_finished();
+            }
+        }
+        finish(client);
+    }
+
+private:
+    // A list's iterator stays valid when other clients come and go, and when
+    // its client moves to the other list.
+    using Place = std::list<Client>::iterator;
+
+    Place insert(Fd socket) {
+        const std::lock_guard lock(clients_mutex_);
+        active_.push_back({std::move(socket)});
+        return std::prev(active_.end());
+    }
+
+    void start_thread(Place client) {
+        try {
+            // The thread may end before this assignment is done. That is fine:
+            // only the main thread touches `thread`, here and when it joins.
+            client->thread =
+                std::jthread([this, client] { serve_client(client); });
+        } catch (const std::system_error& error) {
+            // The library does not say what it has tried to do.
+            throw std::system_error(error.code(), "thread");
+        }
+    }
+
+    // This is what each client's thread runs.
+    void serve_client(Place client) {
+        try {
+            converse(client->socket.get(), options_, responses_, console_);
+        } catch (const std::exception& error) {
+            // This ends the conversation with one client, not the server.
+            console_.explain(reason_of(error));
+        }
+        finish(client);
+    }
+
+    // Closes the connection. The client's own thread does this at its end, and
+    // the main thread joins it later.
+    void finish(Place client) {
+        const std::lock_guard lock(clients_mutex_);
+        client->socket = Fd();
+        // splice() moves the client to the other list. It needs no memory, so
+        // it can't fail.
+        finished_.splice(finished_.end(), active_, client);
+        client_finished_.notify_one();
+    }
+
+    const Options& options_;
+    const Responses& responses_;
+    Console& console_;
+    // Says that a client has moved to the list of the finished ones.
+    std::condition_variable client_finished_;
+    // Guards the two lists. It also keeps a thread from closing its socket
+    // while the destructor of Threads uses it.
+    std::mutex clients_mutex_;
+    std::list<Client> active_;
+    std::list<Client> finished_;
+};
+
+// ---- The server -------------------------------------------------------------
+
+void serve(const Options& options, const Responses& responses,
+           Console& console) {
+    handle_signals();
+    const Fd listener = listen_on(options);
+    announce(listener.get(), options, console);
+    Threads threads(options, responses, console);
+    while (!stop_requested) {
+        threads.join_finished();
+        if (!threads.wait_for_room()) {
+            continue;
+        }
+        try {
+            Fd socket = accept_client(listener.get());
+            if (socket.get() != -1) {
+                threads.add(std::move(socket));
+            }
+        } catch (const std::exception& error) {
+            // We are out of descriptors or memory. Clients wait in the backlog,
+            // and we must not spin here.
+            console.complain(reason_of(error));
+            std::this_thread::sleep_for(retry_pause);
+        }
+    }
+    // Now the destructor of Threads ends all conversations.
+}
+
+void add_stage_options(CLI::App& app) {
+    add_number(app, "--max-threads", max_threads, "Clients at a time", 1,
+               99999);
 }
 
 } // namespace
 
 int main(int argc, char** argv) {
-    CLI::App app("Serves each client in a thread of its own.", "03_threaded");
-    app.add_option("--max-threads", max_threads, "Clients at a time")->check(CLI::Range(1, 99999));
-    return run(app, argc, argv, serve);
+    const Program program{"03_threaded",
+                          "Serves each client in a thread of its own.", serve,
+                          add_stage_options};
+    return run(program, argc, argv);
 }

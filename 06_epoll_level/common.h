@@ -1,239 +1,292 @@
-// What every stage needs and none is about: closing descriptors, printing, the text of HTTP, the
-// command line. The same file is in all seven folders, so that each stands alone. Read it last.
+// What you meet in the main.cpp of every stage: descriptors and errors, the
+// head of a request, the response. The same file is in all seven folders, so
+// that each folder builds by itself.
+//
+// Read "Descriptors and errors" first. You can come back for the rest when
+// conversation.h (connection.h from 04_select on) uses it.
 #pragma once
 
-#include <arpa/inet.h>
-#include <fcntl.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include <CLI/CLI.hpp>
 
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
 #include <chrono>
-#include <clocale>
+#include <cstddef>
 #include <cstdint>
-#include <cstring>
-#include <cwchar>
+#include <exception>
+#include <limits>
+#include <new>
 #include <string>
 #include <string_view>
 #include <system_error>
 #include <utility>
 
-using Clock = std::chrono::steady_clock; // never set back, as the time of day can be
-using namespace std::chrono_literals;    // 100ms
+// ---- Time -------------------------------------------------------------------
 
-// An open descriptor, or -1. Whoever holds the Fd owns the descriptor; letting it go closes it.
+// A clock that is never set back, as the time of day can be.
+using Clock = std::chrono::steady_clock;
+using namespace std::chrono_literals;
+
+// ---- Descriptors and errors -------------------------------------------------
+
+// Owns one open descriptor, or none (-1). The destructor closes it.
 class Fd {
 public:
     explicit Fd(int fd = -1) : fd_(fd) {}
-    Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-    void reset(Fd other = Fd()) noexcept { std::swap(fd_, other.fd_); } // closes the old one
-    // Not tried again after EINTR: Linux has freed the number by then (close(2)).
-    ~Fd() {
-        if (fd_ != -1) ::close(fd_);
+
+    Fd(Fd&& other) noexcept : fd_(other.fd_) {
+        other.fd_ = -1;
     }
-    [[nodiscard]] int get() const { return fd_; }
+
+    // Takes the other's descriptor. The other gets ours, and closes it.
+    Fd& operator=(Fd&& other) noexcept {
+        std::swap(fd_, other.fd_);
+        return *this;
+    }
+
+    // If close() fails with EINTR we don't try it again: Linux has freed the
+    // number already, and another thread may have got it (close(2)).
+    ~Fd() {
+        if (fd_ != -1) {
+            ::close(fd_);
+        }
+    }
+
+    [[nodiscard]] int get() const {
+        return fd_;
+    }
+
 private:
     int fd_;
 };
 
-// Passes on what a call returned, or throws its reason. For the set-up, without which no server.
-inline int check(int result, const std::string& call) {
-    return result != -1 ? result : throw std::system_error(errno, std::generic_category(), call);
+// Throws an exception that says why the last call has failed. `call` is its
+// name.
+[[noreturn]] inline void throw_errno(const char* call) {
+    // The first thing we do here: anything else might change errno.
+    const int error = errno;
+    throw std::system_error(error, std::generic_category(), call);
 }
 
-// Bytes of the first character of `text` if it is safe to send to a terminal, else 0: well-formed
-// UTF-8 and not a control. "\r" passes only as part of a line end.
-inline std::size_t printable_bytes(std::string_view text) {
-    const char first = text.front();
-    if (first == '\t' || first == '\n' || (first >= ' ' && first <= '~')) return 1;
-    if (first == '\r') return text.starts_with("\r\n") ? 2 : 0;
-    std::mbstate_t state{};
-    wchar_t c = 0; // stays 0 if the bytes are no character
-    const std::size_t length = std::mbrtowc(&c, text.data(), text.size(), &state);
-    return c >= 0xA0 && c <= 0x10FFFF ? length : 0; // from 0x80 to 0x9F there are controls again
-}
-
-// The text with all else written as \x1b, so that no client's escape sequence reaches a screen.
-inline std::string escaped(std::string_view text) {
-    constexpr std::string_view digits = "0123456789abcdef";
-    std::string result;
-    while (!text.empty()) {
-        const std::size_t length = printable_bytes(text);
-        const auto byte = static_cast<unsigned char>(text.front());
-        if (length > 0) result += text.substr(0, length);
-        else result.append({'\\', 'x', digits[byte / 16], digits[byte % 16]});
-        text.remove_prefix(std::max<std::size_t>(length, 1));
+// Returns what the call has returned, or throws if that is -1.
+inline int check(int result, const char* call) {
+    if (result == -1) {
+        throw_errno(call);
     }
     return result;
 }
 
-// stdout or stderr, never waited for: a pipe that nobody reads or a full disk costs text, but not
-// service. For one thread at a time.
-class Console {
-public:
-    explicit Console(int fd) : fd_(fd) {
-        // A standard descriptor left closed would become the next socket's number.
-        while (::fcntl(fd, F_GETFD) == -1 && ::open("/dev/null", O_RDWR) != -1) continue;
-        // O_NONBLOCK belongs to the open file, which the shell shares. Opened once more, it is ours
-        // alone; only what cannot be opened by name (a socket) is set for all.
-        const std::string path = "/proc/self/fd/" + std::to_string(fd);
-        own_.reset(
-            Fd(::open(path.c_str(), O_WRONLY | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)));
-        if (own_.get() != -1) fd_ = own_.get();
-        else ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);
+// After accept4() has returned -1: whether we should just call it again. A
+// signal has interrupted it (EINTR); or the error is about one client, which
+// has left already or whose network fails, and the next client may be fine
+// (accept(2), "Error handling").
+inline bool should_accept_again(int error) {
+    switch (error) {
+    case EINTR:
+    case ECONNABORTED:
+    case EHOSTDOWN:
+    case EHOSTUNREACH:
+    case ENETDOWN:
+    case ENETUNREACH:
+    case ENONET:
+    case ENOPROTOOPT:
+    case EOPNOTSUPP:
+    case EPROTO:
+        return true;
+    default:
+        return false;
     }
+}
 
-    // Prints with one write(2); what does not fit in is lost.
-    void print(std::string_view text) {
-        const std::string line = (cut_ ? "\n" : "") + escaped(text);
-        ssize_t n = -1;
-        while ((n = ::write(fd_, line.data(), line.size())) == -1 && errno == EINTR) continue;
-        if (n > 0) cut_ = static_cast<std::size_t>(n) < line.size();
+// What to tell a person about an error. This needs no memory, because a lack of
+// memory may be the error.
+inline const char* reason_of(const std::exception& error) {
+    if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) {
+        return "out of memory";
     }
-private:
-    int fd_;
-    Fd own_;
-    bool cut_ = false; // the last text came out in part: the next one starts a new line
-};
+    return error.what();
+}
 
-// The head of a request: everything up to the first blank line, "\n\n" or "\n\r\n", and that too.
+// Sets an option of a socket (socket(7), tcp(7)).
+inline void set_option(int socket, int level, int name, int value) {
+    const int result = ::setsockopt(socket, level, name, &value, sizeof value);
+    check(result, "setsockopt");
+}
+
+// ---- The head of a request --------------------------------------------------
+
+// The head of a request: everything up to and including the first blank line.
 class RequestHead {
 public:
-    static constexpr std::size_t max_bytes = 8192, piece_bytes = 4096; // in all; from one recv()
+    static constexpr std::size_t max_bytes = 8192;
 
-    // Takes in the bytes received next. Each is looked at once, into however many pieces they fall.
+    // Adds the bytes that have just arrived. A head may arrive in any number of
+    // pieces, so we remember how far we are and look at each byte once.
     void add(std::string_view piece) {
-        const std::size_t most = std::min(piece.size(), max_bytes - text_.size());
+        const std::size_t room = max_bytes - text_.size();
+        const std::size_t most = std::min(piece.size(), room);
         std::size_t used = 0;
         while (used < most && !complete_) {
-            const char byte = piece[used++];
-            complete_ = byte == '\n' && line_ != Line::begun;
-            if (byte == '\n') line_ = Line::empty;
-            else line_ = byte == '\r' && line_ == Line::empty ? Line::only_cr : Line::begun;
+            look_at(piece[used]);
+            ++used;
         }
         text_ += piece.substr(0, used);
-        surplus_ = surplus_ || used < piece.size() || (complete_ && used == piece_bytes);
+        if (used < piece.size()) {
+            surplus_ = true;
+        }
+        // We never ask recv() for more than this. So there may be more behind a
+        // piece of this size.
+        if (piece.size() == max_bytes) {
+            surplus_ = true;
+        }
     }
 
-    [[nodiscard]] const std::string& text() const { return text_; }
-    [[nodiscard]] bool complete() const { return complete_; }
-    // Full and no blank line yet: whatever comes now, the head is over the limit.
-    [[nodiscard]] bool too_long() const { return !complete_ && text_.size() == max_bytes; }
+    [[nodiscard]] const std::string& text() const {
+        return text_;
+    }
 
-    // Whether the client sent more than this, may have (the last piece was full), or is going to:
-    // the rest of the head, or a body, which one of two fields announces (RFC 9112 §6.3).
+    [[nodiscard]] bool complete() const {
+        return complete_;
+    }
+
+    // Whether we have read all that we allow and found no blank line.
+    [[nodiscard]] bool too_long() const {
+        return !complete_ && text_.size() == max_bytes;
+    }
+
+    // Whether the client has sent or will send more than what is in text(): the
+    // rest of its head, or a body, which one of two header fields announces
+    // (RFC 9112, section 6.3).
     [[nodiscard]] bool more_follows() const {
-        std::string lower = text_;
-        for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-        return !complete_ || surplus_ || lower.find("\ncontent-length:") != std::string::npos ||
-               lower.find("\ntransfer-encoding:") != std::string::npos;
+        if (!complete_ || surplus_) {
+            return true;
+        }
+        return has_field("content-length:") || has_field("transfer-encoding:");
     }
+
 private:
-    enum class Line { begun, empty, only_cr }; // what there is so far of the line under way
+    // How much of the current line we have seen.
+    enum class Line { empty, only_cr, begun };
+
+    void look_at(char byte) {
+        if (byte == '\n') {
+            complete_ = (line_ != Line::begun);
+            line_ = Line::empty;
+        } else if (byte == '\r' && line_ == Line::empty) {
+            line_ = Line::only_cr;
+        } else {
+            line_ = Line::begun;
+        }
+    }
+
+    // `name` is in lower case. A client may write it in any case.
+    [[nodiscard]] bool has_field(std::string_view name) const {
+        const auto same = [](char ours, char wanted) {
+            return std::tolower(static_cast<unsigned char>(ours)) == wanted;
+        };
+        const std::string field = "\n" + std::string(name);
+        const auto found = std::search(text_.begin(), text_.end(),
+                                       field.begin(), field.end(), same);
+        return found != text_.end();
+    }
+
     std::string text_;
+    // A blank line in front of the request is not its end, hence `begun`.
     Line line_ = Line::begun;
     bool complete_ = false;
+    // Bytes have arrived that are not part of the head.
     bool surplus_ = false;
 };
 
-// A response. However long its body, not more than 65,000 bytes of it are kept in memory.
+// ---- The response -----------------------------------------------------------
+
+// A response. Its body is one text, repeated and cut, so only the first 5,000
+// copies of the text are kept in memory, however long the body is.
 class Response {
 public:
-    Response(const std::string& status, const std::string& text, std::uint64_t body_bytes)
-        : bytes_("HTTP/1.0 " + status + "\r\nContent-Type: text/plain\r\nContent-Length: " +
-                 std::to_string(body_bytes) + "\r\n\r\n"),
-          head_(bytes_.size()), size_(head_ + body_bytes) {
-        const std::uint64_t kept = std::min<std::uint64_t>(body_bytes, 5000 * text.size());
-        while (bytes_.size() < head_ + kept) bytes_ += text;
-        bytes_.resize(head_ + kept);
+    Response(const std::string& status, const std::string& fields,
+             std::string_view text, std::size_t body_bytes)
+        : status_(status) {
+        bytes_ = "HTTP/1.0 " + status + "\r\n" + fields;
+        bytes_ += "Content-Type: text/plain\r\n";
+        bytes_ += "Content-Length: " + std::to_string(body_bytes) + "\r\n\r\n";
+        head_bytes_ = bytes_.size();
+        size_ = head_bytes_ + body_bytes;
+        const std::size_t most = text.size() * max_copies;
+        kept_bytes_ = std::min(body_bytes, most);
+        while (bytes_.size() < head_bytes_ + kept_bytes_) {
+            bytes_ += text;
+        }
+        bytes_.resize(head_bytes_ + kept_bytes_);
     }
-    static Response error(const std::string& s) { return {s, s + "\n", s.size() + 1}; }
-    [[nodiscard]] std::uint64_t size() const { return size_; }
-    // The bytes from `offset`, less than the size, on: as many as lie together in memory.
-    [[nodiscard]] std::string_view from(std::uint64_t offset) const {
-        const std::uint64_t kept = bytes_.size() - head_;
-        const std::uint64_t begin = offset < head_ ? offset : head_ + (offset - head_) % kept;
+
+    // A response whose body is one line that repeats the status.
+    static Response error(const std::string& status) {
+        const std::string line = status + "\n";
+        return {status, "", line, line.size()};
+    }
+
+    // For example "408 Request Timeout".
+    [[nodiscard]] const std::string& status() const {
+        return status_;
+    }
+
+    // The size of the whole response, head and body.
+    [[nodiscard]] std::size_t size() const {
+        return size_;
+    }
+
+    // The bytes from `offset` on, as many as lie together in memory. There is
+    // at least one as long as `offset` is less than the size.
+    [[nodiscard]] std::string_view from(std::size_t offset) const {
+        std::size_t begin = offset;
+        if (offset >= bytes_.size()) {
+            begin = head_bytes_ + (offset - head_bytes_) % kept_bytes_;
+        }
         return std::string_view(bytes_).substr(begin, size_ - offset);
     }
+
 private:
-    std::string bytes_;  // the head, then the body: all of it, or what repeats
-    std::uint64_t head_; // size of the head
-    std::uint64_t size_; // size of the whole response
+    static constexpr std::size_t max_copies = 5000;
+
+    std::string status_;
+    // The head, then as much of the body as is kept.
+    std::string bytes_;
+    std::size_t head_bytes_ = 0;
+    std::size_t kept_bytes_ = 0;
+    std::size_t size_ = 0;
 };
 
-// What all connections of a server share: its options, its answers, and where it prints.
-struct Service {
-    std::string name;
+// ---- Options and responses --------------------------------------------------
+
+// What the command line says.
+struct Options {
     std::string host = "0.0.0.0";
     std::uint16_t port = 8080;
-    int backlog = SOMAXCONN;
+    // The kernel cuts this down to its own limit, net.core.somaxconn.
+    int backlog = std::numeric_limits<int>::max();
     double timeout = 10; // seconds
-    std::uint64_t body_bytes = 13;
+    std::size_t body_bytes = 13;
     bool quiet = false;
-    Response hello{"200 OK", "", 0}; // made anew when body_bytes is known
-    Response too_late = Response::error("408 Request Timeout");
-    Response too_large = Response::error("431 Request Header Fields Too Large");
-    Console out{STDOUT_FILENO};
-    Console err{STDERR_FILENO};
-    Clock::time_point quiet_until{};
+    bool verbose = false;
+
+    // A client must have finished a step that it begins now by this time.
     [[nodiscard]] Clock::time_point deadline() const {
-        return Clock::now() + std::chrono::round<Clock::duration>(timeout * 1.0s);
-    }
-    // For a trouble that recurs: a line on stderr, and not another before a second without it.
-    void complain(const char* call, const char* why) try {
-        if (Clock::now() > quiet_until) err.print(name + ": " + call + ": " + why + "\n");
-        quiet_until = Clock::now() + 1s;
-    } catch (const std::bad_alloc&) { // not even the memory to say so
+        const auto wait = std::chrono::duration<double>(timeout);
+        return Clock::now() + std::chrono::round<Clock::duration>(wait);
     }
 };
 
-// Says where the server listens. With --port 0 the kernel has chosen the port: ask for it.
-inline void announce(Service& service, int listener) {
-    sockaddr_in address{};
-    socklen_t length = sizeof address;
-    check(::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &length), "getsockname");
-    service.err.print(service.name + ": listening on http://" + service.host + ":" +
-                      std::to_string(ntohs(address.sin_port)) + "/\n");
-}
+// All that the server can answer. It is made once and never changes.
+struct Responses {
+    explicit Responses(const Options& options)
+        : hello("200 OK", "Date: Mon, 1 Jan 1996 01:01:01 GMT\r\n",
+                "Hello, world!", options.body_bytes) {}
 
-// Adds the options of all stages. For a bad value CLI11 says what the option takes.
-inline void add_options(CLI::App& app, Service& service) {
-    const auto ipv4 = [](const std::string& text) {
-        in_addr address{};
-        const bool good = ::inet_pton(AF_INET, text.c_str(), &address) == 1;
-        return good ? "" : "Value " + text + " is not an IPv4 address such as 127.0.0.1";
-    };
-    const CLI::Range small(0, 65535), large(0, 1 << 30), seconds(0.001, 1e6);
-    app.add_option("--host", service.host, "IPv4 address to bind")->check(ipv4);
-    app.add_option("--port", service.port, "0: a free one, picked by the kernel")->check(small);
-    app.add_option("--backlog", service.backlog, "Length of the accept queue")->check(small);
-    app.add_option("--timeout", service.timeout, "Seconds a client may take")->check(seconds);
-    app.add_option("--body-bytes", service.body_bytes, "Size of the body")->check(large);
-    app.add_flag("--quiet", service.quiet, "Do not print requests");
-}
-
-// Reads the command line and calls `serve`. Returns the exit code; of trouble, stderr has a line.
-template <typename Serve> int run(CLI::App& app, int argc, char** argv, Serve serve) {
-    Service service{app.get_name()};
-    std::setlocale(LC_CTYPE, "C.UTF-8"); // for printable_bytes()
-    try {
-        add_options(app, service);
-        app.parse(argc, argv);
-        if (!(service.timeout > 0)) // a NaN: CLI::Range finds it neither below nor above
-            throw CLI::ValidationError("--timeout", "Value nan not in range [0.001 - 1e+06]");
-        service.hello = {"200 OK\r\nDate: Mon, 1 Jan 1996 01:01:01 GMT", "Hello, world!",
-                         service.body_bytes};
-        serve(service);
-        return 0;
-    } catch (const CLI::ParseError& error) {
-        return app.exit(error); // prints what is wrong, or what --help asks for
-    } catch (const std::exception& error) {
-        service.err.print(service.name + ": " + error.what() + "\n");
-        return 1;
-    }
-}
+    Response hello;
+    Response too_late = Response::error("408 Request Timeout");
+    Response too_large = Response::error("431 Request Header Fields Too Large");
+    Response unavailable = Response::error("503 Service Unavailable");
+};

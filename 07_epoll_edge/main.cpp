@@ -1,315 +1,139 @@
-// 07_epoll_edge: new since 06_epoll_level, edges. A wait reports that a descriptor has become
-// ready, not that it still is. So go on until EAGAIN: only then will there be another edge; and
-// remember what is cut short for the others' sake: no wait will mention it again. Also
-// --defer-accept.
+// 07_epoll_edge: one thread for all clients, with edge-triggered epoll.
+//
+// New since 06_epoll_level: a wait reports that a descriptor has *become*
+// ready, once. So we go on until a call says EAGAIN. If we stop earlier, to be
+// fair to the others, poller.h remembers that. --defer-accept is new, too.
 //
 //   $ ./tour run 07
 //   07_epoll_edge: listening on http://0.0.0.0:8080/
-//   $ curl http://127.0.0.1:8080/                            (in a second terminal)
+//   $ curl http://127.0.0.1:8080/                      (in a second terminal)
 //   Hello, world!
 //
-// Limit: one thread, so one CPU. Several such loops, each with a listener of its own (SO_REUSEPORT
-// in socket(7)), would be the next step.
+// Only poller.h is new.
+//
+// Limit: one thread uses one CPU. The next step would be several such loops,
+// each with a listener of its own (SO_REUSEPORT in socket(7)).
 
 #include "common.h"
+#include "console.h"
+#include "segments.h"
+#include "server.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sys/epoll.h>
+#include <sys/socket.h>
 
-#include <array>
 #include <csignal>
-#include <cstdint>
-#include <list>
-#include <stdexcept>
-#include <thread>
-#include <unordered_map>
-#include <vector>
+#include <string>
+#include <utility>
 
 namespace {
 
-std::size_t chunk_bytes = SIZE_MAX; // at most so many in one send()
-bool defer_accept = false;          // accept a client when its first bytes are here, not before
-bool tcp_cork = false;              // hold back small packets until the response is complete
-bool tcp_nodelay = false;           // hold nothing back, not even while an earlier one is under way
-volatile std::sig_atomic_t stopping = 0;
+// ---- Stopping ---------------------------------------------------------------
 
-void stop(int /*signal*/) { stopping = 1; } // runs during a wait only: see serve()
+volatile std::sig_atomic_t stop_requested = 0;
 
-// Under constant load each wait finds work at once, and no handler would ever run. So turns ask.
-bool is_stopping() {
-    sigset_t pending{};
-    ::sigpending(&pending);
-    return stopping || ::sigismember(&pending, SIGINT) + ::sigismember(&pending, SIGTERM) > 0;
+void stop(int /*signal*/) {
+    stop_requested = 1;
 }
 
-// Makes the listener: a socket that is there to accept connections and never carries data.
-Fd listen_on(Service& service) {
-    Fd listener(check(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), "socket"));
-    const int on = 1; // or bind() fails for a minute after a run whose connections are in TIME_WAIT
-    check(::setsockopt(listener.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), "setsockopt");
+void handle_signals() {
+    ::signal(SIGINT, stop);
+    ::signal(SIGTERM, stop);
+    // Without this, send() to a client that has left would end the program.
+    ::signal(SIGPIPE, SIG_IGN);
+    // SIGINT and SIGTERM are blocked, except while Poller::wait() waits.
+    sigset_t blocked;
+    ::sigemptyset(&blocked);
+    ::sigaddset(&blocked, SIGINT);
+    ::sigaddset(&blocked, SIGTERM);
+    check(::sigprocmask(SIG_SETMASK, &blocked, nullptr), "sigprocmask");
+}
+
+// Under load a wait finds something ready at once, and then no signal gets
+// through to stop(). So we also ask for signals that are pending.
+bool is_stopping() {
+    sigset_t pending;
+    ::sigpending(&pending);
+    const bool has_int = ::sigismember(&pending, SIGINT) == 1;
+    const bool has_term = ::sigismember(&pending, SIGTERM) == 1;
+    return stop_requested != 0 || has_int || has_term;
+}
+
+// ---- The listener -----------------------------------------------------------
+
+// Gives the listener the address that clients connect to.
+void bind_to_address(int listener, const Options& options) {
     sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(service.port); // network byte order, as in the packets
-    ::inet_pton(AF_INET, service.host.c_str(), &address.sin_addr);
-    check(::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
-          "bind " + service.host + ":" + std::to_string(service.port));
-    if (tcp_nodelay) // the connections inherit it
-        check(::setsockopt(listener.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on), "setsockopt");
-    const int wait = static_cast<int>(service.timeout) + 1; // seconds
-    if (defer_accept) // a client that says nothing stays with the kernel
-        check(::setsockopt(listener.get(), IPPROTO_TCP, TCP_DEFER_ACCEPT, &wait, sizeof wait),
-              "setsockopt");
-    check(::listen(listener.get(), service.backlog), "listen"); // the kernel now queues clients
-    announce(service, listener.get());
+    address.sin_family = AF_INET; // IPv4
+    // Network byte order: the most significant byte comes first.
+    address.sin_port = htons(options.port);
+    // This can't fail: the command line has been checked.
+    ::inet_pton(AF_INET, options.host.c_str(), &address.sin_addr);
+    // bind() takes addresses of every kind, so it wants a pointer to the
+    // general type, and the size.
+    const auto* general = reinterpret_cast<const sockaddr*>(&address);
+    const std::string port = std::to_string(options.port);
+    const std::string call = "bind " + options.host + ":" + port;
+    check(::bind(listener, general, sizeof address), call.c_str());
+}
+
+// The kernel takes this much of a response before it can send it. With its own
+// limit, each client that reads nothing would tie up 3 MB.
+constexpr int max_unsent = 256 * 1024; // bytes
+
+// Makes the listener, a socket that only accepts connections. The connections
+// inherit its options.
+Fd listen_on(const Options& options) {
+    // SOCK_STREAM means TCP. SOCK_CLOEXEC keeps the socket from programs that
+    // we might start.
+    const int type = SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
+    Fd listener(check(::socket(AF_INET, type, 0), "socket"));
+    // Lets us restart at once. Without it, bind() fails for a minute after the
+    // last run, whose connections the kernel still keeps in TIME_WAIT.
+    set_option(listener.get(), SOL_SOCKET, SO_REUSEADDR, 1);
+    set_option(listener.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, max_unsent);
+    bind_to_address(listener.get(), options);
+    set_segment_options(listener.get());
+    if (defer_accept) {
+        // After this time the kernel hands over even a client that has said
+        // nothing. Then that gets its 408.
+        const int seconds = static_cast<int>(options.timeout) + 1;
+        set_option(listener.get(), IPPROTO_TCP, TCP_DEFER_ACCEPT, seconds);
+    }
+    // From now on the kernel answers clients. They wait in the backlog, a
+    // queue, until we accept them.
+    check(::listen(listener.get(), options.backlog), "listen");
     return listener;
 }
 
-// Returns the connection to the next client in the backlog, or none; and whether to accept more.
-Fd accept_client(int listener, Service& service, bool& accepting) {
-    for (;;) {
-        Fd socket(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-        if (socket.get() != -1 || errno == EAGAIN) return socket;
-        if (errno == EINTR || errno == ECONNABORTED) continue; // a signal; or that client has gone
-        // Most likely no descriptor is free. Clients wait in the backlog; we must not spin here.
-        service.complain("accept", std::strerror(errno));
-        accepting = false;
-        return socket;
+// ---- The server -------------------------------------------------------------
+
+void serve(const Options& options, const Responses& responses,
+           Console& console) {
+    handle_signals();
+    Fd listener = listen_on(options);
+    announce(listener.get(), options, console);
+    Server server(std::move(listener), options, responses, console);
+    while (!is_stopping()) {
+        server.run_round();
     }
 }
 
-enum class State { receiving, sending, draining, over };
-// One client, from accept() to close(). What goes wrong with the client is thrown.
-struct Connection {
-    Service& service;                                // the server's, shared by all connections
-    Fd socket;                                       // from accept(); closed with the connection
-    Clock::time_point deadline = service.deadline(); // by when the client must have done its part
-    State state = State::receiving;
-    bool blocked = false; // no call before the next edge: the last met EAGAIN, or none was due yet
-    RequestHead head{};
-    const Response* response = nullptr; // chosen when the head is in, too long, or too late
-    std::uint64_t sent = 0;             // bytes of the response
-    std::uint64_t drained = 0;          // bytes that came after the head
-
-    // Receives what has come of the head; it may come in any number of pieces.
-    void receive_head() {
-        std::array<char, RequestHead::piece_bytes> buffer;
-        const ssize_t n = ::recv(socket.get(), buffer.data(), buffer.size(), 0);
-        // End of file. The article's loop has no such line, and would receive nothing forever.
-        if (n == 0) throw std::runtime_error("recv: the client left before the blank line");
-        if (n == -1) return again_or_throw("recv");
-        head.add({buffer.data(), static_cast<std::size_t>(n)});
-        if (head.complete() && !service.quiet)
-            service.out.print(std::string(40, '-') + "\n" +
-                              head.text().substr(0, head.text().size() - 2) + "\n");
-        if (head.complete()) respond(service.hello);
-        else if (head.too_long()) respond(service.too_large); // 431
-    }
-
-    void respond(const Response& answer) {
-        response = &answer;
-        state = State::sending;
-        deadline = service.deadline(); // a new one: the old one was for the head
-    }
-
-    // Sends what there is room for in the socket: seldom all of a long response.
-    void send_response() {
-        if (tcp_cork && sent == 0) set_cork(1);
-        const std::string_view piece = response->from(sent).substr(0, chunk_bytes);
-        const bool last = sent + piece.size() == response->size(); // leaves with the end of file
-        const ssize_t n = ::send(socket.get(), piece.data(), piece.size(), last ? MSG_MORE : 0);
-        if (n == -1) return again_or_throw("send");
-        sent += static_cast<std::uint64_t>(n);
-        deadline = service.deadline();       // slow is fine, as long as the client reads
-        if (sent < response->size()) return; // the next piece, or no room before the client reads
-        if (tcp_cork) set_cork(0);           // what was held back leaves now
-        // A close() with bytes unread sends a reset, which can overtake the response. So linger:
-        // end of file first, then read until the client closes. A plain GET need not pay for it.
-        state = head.more_follows() || sent > 1024 ? State::draining : State::over;
-        if (state == State::draining) ::shutdown(socket.get(), SHUT_WR); // end of file
-    }
-
-    void set_cork(int on) { ::setsockopt(socket.get(), IPPROTO_TCP, TCP_CORK, &on, sizeof on); }
-
-    void drain() {
-        std::array<char, 65536> buffer;
-        const ssize_t n = ::recv(socket.get(), buffer.data(), buffer.size(), 0);
-        if (n == -1) return again_or_throw("recv");
-        drained += static_cast<std::uint64_t>(n);
-        if (n == 0 || drained > 64U << 20U) state = State::over; // it has closed, or never will
-    }
-
-    void expire() {                                                      // the deadline has passed
-        if (state == State::receiving) return respond(service.too_late); // 408
-        if (state == State::sending) throw std::runtime_error("send: the client does not read");
-        state = State::over;
-    }
-
-    void again_or_throw(const char* call) { // EAGAIN: this was not the time for the call
-        blocked = errno == EAGAIN;
-        if (errno != EINTR && errno != EAGAIN) check(-1, call);
-    }
-};
-
-enum class Want { nothing, read, write };
-enum class Cause { accepted, ready, expired }; // why it is a connection's turn
-
-// What to wait for, and the wait. The kernel keeps the interest list, so it is told of changes
-// only, and each descriptor that becomes ready is put on its ready list: nothing is searched.
-struct Interest {
-    Fd epoll = Fd(check(::epoll_create1(EPOLL_CLOEXEC), "epoll_create1"));
-    std::vector<std::uint32_t> watched;    // by descriptor, the events told to the kernel
-    std::array<epoll_event, 256> events{}; // so many a turn; the others keep their place
-    std::vector<int> ready;
-    std::vector<int> again; // cut short in this turn: ready in the next, whatever the kernel says
-
-    // Before its first watch(), which then needs no memory.
-    void make_room(int fd) {
-        const auto place = static_cast<std::size_t>(fd);
-        if (place >= watched.size()) watched.resize(place + 1);
-    }
-
-    void watch(int fd, Want want) {
-        std::uint32_t& before = watched.at(static_cast<std::size_t>(fd));
-        epoll_event event{};
-        event.data.fd = fd; // handed back with each event
-        event.events = (want == Want::read ? EPOLLIN : EPOLLOUT) | EPOLLET;
-        if (event.events == before) return; // a call to the kernel saved
-        const int operation = before == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
-        check(::epoll_ctl(epoll.get(), operation, fd, &event), "epoll_ctl");
-        before = event.events;
-    }
-
-    // close() takes a descriptor off the list by itself, as long as no copy of it is open.
-    void forget(int fd) { watched.at(static_cast<std::size_t>(fd)) = 0; }
-
-    // Waits until a descriptor is ready, a signal comes, or it is `until`.
-    void wait(Clock::time_point until) try {
-        if (!again.empty()) until = Clock::now();
-        const auto left = std::max<Clock::duration>(until - Clock::now(), 0s);
-        const auto ms = std::chrono::ceil<std::chrono::milliseconds>(left).count(); // never early
-        // Memory for all that these lists can need in this turn. Were it missing later, edges would
-        // be lost.
-        for (auto* list : {&ready, &again})
-            list->reserve(2 * (again.size() + events.size()) + watched.capacity());
-        const sigset_t none{}; // signals come in here, and nowhere else
-        const int n = ::epoll_pwait(epoll.get(), events.data(), static_cast<int>(events.size()),
-                                    static_cast<int>(ms), &none);
-        if (n == -1 && errno != EINTR) check(-1, "epoll_pwait");
-        ready.swap(again);
-        again.clear();
-        for (auto* e = events.data(); n > 0 && e < events.data() + n; ++e)
-            ready.push_back(e->data.fd);
-        std::sort(ready.begin(), ready.end()); // who is there twice, again and by a new edge,
-        ready.erase(std::unique(ready.begin(), ready.end()), ready.end()); // has one turn
-    } catch (const std::bad_alloc&) { // the kernel has not been asked, so no edge is lost
-        ready.clear();
-        std::this_thread::sleep_for(100ms);
-    }
-};
-
-struct Server {
-    Service& service;
-    Fd listener = listen_on(service);
-    Interest interest;
-    std::list<Connection> connections; // in the order of their deadlines
-    std::unordered_map<int, std::list<Connection>::iterator> table; // by descriptor
-    bool accepting = false;
-    Clock::time_point retry_at; // when not accepting
-    explicit Server(Service& shared) : service(shared) { interest.make_room(listener.get()); }
-
-    void accept_clients() try {
-        if (!accepting) return; // an edge in the pause: at its end the listener has its turn
-        for (int count = 0; count < 64; ++count) { // not more a turn: other clients wait, too
-            Fd socket = accept_client(listener.get(), service, accepting);
-            if (socket.get() == -1) return set_accepting(accepting);
-            add(std::move(socket));
-        }
-        interest.again.push_back(listener.get()); // no edge comes for those left in the backlog
-    } catch (const std::bad_alloc&) { // this client is lost; the next ones wait in the backlog
-        set_accepting(false);
-    }
-
-    void set_accepting(bool on) {
-        if (on && !accepting) interest.again.push_back(listener.get()); // nor for those left then
-        accepting = on;
-        retry_at = Clock::now() + 100ms;
-    }
-
-    void add(Fd socket) {
-        const int fd = socket.get();
-        interest.make_room(fd);
-        std::list<Connection> one; // joins the others once nothing can fail any more
-        one.push_back({service, std::move(socket)});
-        table[fd] = one.begin(); // a list's iterators outlast all changes, this one too:
-        connections.splice(connections.end(), one);
-        advance(table[fd], Cause::accepted);
-    }
-
-    // Lets a connection go on as far as it can without waiting.
-    void advance(std::list<Connection>::iterator place, Cause cause) {
-        Connection& connection = *place;
-        connection.blocked = cause == Cause::accepted && !defer_accept; // its head is still to come
-        try {
-            if (cause == Cause::expired) connection.expire();
-            for (int calls = 0; calls < 16 && !connection.blocked; ++calls) { // others wait, too
-                if (connection.state == State::receiving) connection.receive_head();
-                else if (connection.state == State::sending) connection.send_response();
-                else if (connection.state == State::draining) connection.drain();
-                if (connection.state == State::over) return remove(place);
-            }
-            if (!connection.blocked) interest.again.push_back(connection.socket.get());
-            else
-                interest.watch(connection.socket.get(),
-                               connection.state == State::sending ? Want::write : Want::read);
-        } catch (const std::exception&) { // ends this client, not the server
-            return remove(place);
-        }
-        if (connection.deadline >= connections.back().deadline) // it is new: so the latest
-            connections.splice(connections.end(), connections, place);
-    }
-
-    void remove(std::list<Connection>::iterator place) {
-        interest.forget(place->socket.get());
-        table.erase(place->socket.get());
-        connections.erase(place);            // closes the socket
-        if (!accepting) set_accepting(true); // a descriptor has come back
-    }
-
-    void run() {
-        interest.watch(listener.get(), Want::read);
-        set_accepting(true);
-        while (!is_stopping()) {
-            auto until = accepting ? Clock::now() + 1h : retry_at;
-            if (!connections.empty()) until = std::min(until, connections.front().deadline);
-            interest.wait(until); // the only place where the program stands still
-            for (const int fd : interest.ready) {
-                if (fd == listener.get()) accept_clients(); // ready: a client is in the backlog
-                else if (table.contains(fd)) advance(table[fd], Cause::ready);
-            }
-            while (!connections.empty() && connections.front().deadline <= Clock::now())
-                advance(connections.begin(), Cause::expired);
-            if (!accepting && retry_at <= Clock::now()) set_accepting(true);
-        }
-    }
-};
-
-void serve(Service& service) {
-    for (const int number : {SIGINT, SIGTERM}) ::signal(number, stop);
-    ::signal(SIGPIPE, SIG_IGN); // or send() to a client that has gone would end the program
-    sigset_t blocked{};         // except while waiting
-    for (const int number : {SIGINT, SIGTERM}) ::sigaddset(&blocked, number);
-    check(::sigprocmask(SIG_SETMASK, &blocked, nullptr), "sigprocmask");
-    Server(service).run();
+void add_stage_options(CLI::App& app) {
+    add_segment_options(app);
+    app.add_flag("--defer-accept", defer_accept,
+                 "Leave a client that says nothing to the kernel. Such clients "
+                 "fill the SYN queue, which is as long as the backlog");
 }
 
 } // namespace
 
 int main(int argc, char** argv) {
-    CLI::App app("Serves all clients from one thread, with epoll's edges.", "07_epoll_edge");
-    app.add_flag("--defer-accept", defer_accept, "Leave a client that says nothing to the kernel");
-    app.add_flag("--tcp-cork", tcp_cork, "Send a response in full packets");
-    app.add_flag("--tcp-nodelay", tcp_nodelay, "Send without waiting for earlier packets' receipt");
-    app.add_option("--chunk-bytes", chunk_bytes, "Most bytes in one send()")
-        ->check(CLI::PositiveNumber);
-    return run(app, argc, argv, serve);
+    const Program program{
+        "07_epoll_edge",
+        "Serves all clients from one thread, with epoll's edges.", serve,
+        add_stage_options};
+    return run(program, argc, argv);
 }

@@ -1,6 +1,9 @@
 // The floor under every figure of `./tour bench`: what the kernel's part of one request costs.
 // Nothing but the calls that no server can leave out, one client after another: accept, recv, send,
 // close. No deadline, no limit, no second recv() for a request in pieces: not a server to use.
+//
+//   floor                  the response and the end of file leave as two segments
+//   floor --one-segment    MSG_MORE and shutdown() put them into one, as the stages do
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -12,7 +15,13 @@
 #include <cstdio>
 #include <string_view>
 
-int main() {
+int main(int argc, char** argv) {
+    const bool one_segment = argc == 2 && std::string_view(argv[1]) == "--one-segment";
+    if (argc > 1 && !one_segment) {
+        std::fprintf(stderr, "floor: '%s' is not --one-segment, and there is no other option\n",
+                     argv[1]);
+        return 1;
+    }
     constexpr std::string_view response = "HTTP/1.0 200 OK\r\n"
                                           "Date: Mon, 1 Jan 1996 01:01:01 GMT\r\n"
                                           "Content-Type: text/plain\r\n"
@@ -37,7 +46,8 @@ int main() {
         const int connection = ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
         if (connection == -1) continue;
         if (::recv(connection, request.data(), request.size(), 0) > 0)
-            ::send(connection, response.data(), response.size(), MSG_MORE); // goes with the FIN
+            ::send(connection, response.data(), response.size(), one_segment ? MSG_MORE : 0);
+        if (one_segment) ::shutdown(connection, SHUT_WR); // a close() could throw it all away
         ::close(connection);
     }
 }

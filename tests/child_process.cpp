@@ -93,6 +93,8 @@ void set_signals(const SpawnOptions& options) {
     if (!options.folder.empty() && chdir(options.folder.c_str()) != 0) _exit(127);
     limit_resource(RLIMIT_NOFILE, options.descriptor_limit);
     limit_resource(RLIMIT_AS, options.memory_limit);
+    limit_resource(RLIMIT_FSIZE, options.file_size_limit);
+    limit_resource(RLIMIT_STACK, options.stack_limit);
     set_signals(options);
     execvpe(launch.words[0], launch.words.data(), launch.environment.data());
     constexpr char message[] = "cannot be executed\n";
@@ -125,13 +127,16 @@ std::vector<std::string> environment_with(const std::vector<std::string>& additi
 
 ChildProcess::ChildProcess(std::vector<std::string> command, const SpawnOptions& options) {
     auto environment = environment_with(options.environment);
+    command.insert(command.begin(), options.through.begin(), options.through.end());
     OpenStream in = open_stream(options.in);
     OpenStream out = open_stream(options.out);
     OpenStream err = open_stream(options.err);
     const Launch launch{pointers_to(command),
                         pointers_to(environment),
                         &options,
-                        {in.child.number(), out.child.number(), err.child.number()},
+                        {options.stdin_from < 0 ? in.child.number() : options.stdin_from,
+                         options.stdout_from < 0 ? out.child.number() : options.stdout_from,
+                         options.stderr_from < 0 ? err.child.number() : options.stderr_from},
                         getpid()};
     pid_ = checked(fork(), "fork");
     if (pid_ == 0) become(launch);

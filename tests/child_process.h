@@ -28,9 +28,16 @@ struct SpawnOptions {
     Stream err = Stream::collected;
     std::optional<rlim_t> descriptor_limit{}; ///< RLIMIT_NOFILE, soft and hard
     std::optional<rlim_t> memory_limit{};     ///< RLIMIT_AS in bytes, soft and hard
-    std::vector<int> ignored_signals{};       ///< inherited as SIG_IGN, the rest as SIG_DFL
-    std::vector<int> blocked_signals{};       ///< the inherited signal mask, empty otherwise
-    std::string folder{};                     ///< working directory
+    std::optional<rlim_t> file_size_limit{};  ///< RLIMIT_FSIZE in bytes, soft and hard
+    std::optional<rlim_t> stack_limit{};      ///< RLIMIT_STACK in bytes, soft and hard
+    int stdin_from = -1;  ///< a descriptor of the test's that is to be the child's, if not -1
+    int stdout_from = -1; ///< the same for stdout
+    int stderr_from = -1; ///< and for stderr
+    std::vector<std::string>
+        through{}; ///< words in front of the command: a program that becomes it
+    std::vector<int> ignored_signals{}; ///< inherited as SIG_IGN, the rest as SIG_DFL
+    std::vector<int> blocked_signals{}; ///< the inherited signal mask, empty otherwise
+    std::string folder{};               ///< working directory
 };
 
 class ChildProcess {

@@ -78,6 +78,13 @@ std::pair<long, std::size_t> decode(std::string_view text) {
     return {point < smallest[length] || point > 0x10FFFF || surrogate ? -1 : point, length};
 }
 
+/// Whether a character is not seen, ends a line, or turns the direction of the text.
+bool is_deceptive(long point) {
+    return point == 0x61C || (point >= 0x200B && point <= 0x200F) ||
+           (point >= 0x2028 && point <= 0x202E) || (point >= 0x2060 && point <= 0x206F) ||
+           point == 0xFEFF;
+}
+
 /// The position of the first byte that a terminal must not get; npos if there is none.
 std::size_t find_harmful(std::string_view text) {
     for (std::size_t i = 0; i < text.size();) {
@@ -85,7 +92,7 @@ std::size_t find_harmful(std::string_view text) {
         const bool line_end = point == '\n' || (point == '\r' && text.substr(i, 2) == "\r\n");
         const bool control = (point < 0x20 && point != '\t' && !line_end) ||
                              (point >= 0x7F && point < 0xA0); // DEL and the C1 controls
-        if (control) return i;
+        if (control || is_deceptive(point)) return i;
         i += length;
     }
     return std::string_view::npos;
@@ -107,6 +114,57 @@ TEST_P(Console, TerminalEscapesAreNotPrinted) {
     for (const char* kept : {"GET /", "[2J", "title", " HTTP/1.0\r\n", "\tx", "\nx", "~x"}) {
         EXPECT_NE(out.find(kept), std::string::npos) << kept;
     }
+}
+
+// Each byte of them is written out. Their neighbours are shown.
+TEST_P(Console, DeceptiveCharactersAreEscaped) {
+    StageProcess server{stage()};
+    expect_hello(fetch(server.address(), "GET /\xE2\x80\xAE"        // U+202E: from right to left
+                                         "\xE2\x81\xA6"             // U+2066: isolates a direction
+                                         "\xE2\x80\xA8"             // U+2028: ends a line
+                                         "\xE2\x80\x8B"             // U+200B: has no width
+                                         "\xE2\x80\xA7\xE2\x80\xAF" // U+2027 and U+202F: are fine
+                                         "\r\n\r\n"));
+    ASSERT_TRUE(eventually([&] { return server.out().find("\n\n") != std::string::npos; }) ||
+                serves_once());
+    const std::string shown = "GET /\\xe2\\x80\\xae\\xe2\\x81\\xa6\\xe2\\x80\\xa8\\xe2\\x80\\x8b"
+                              "\xE2\x80\xA7\xE2\x80\xAF\r\n";
+    EXPECT_NE(server.out().find(shown), std::string::npos) << server.out();
+}
+
+// With --verbose, one line for each client that does not get a whole 200, with the reason.
+TEST_P(Console, VerboseSaysWhyAClientWasNotServed) {
+    const auto why = [&](const auto& client) {
+        StageProcess server{
+            stage(),
+            {"--verbose", "--timeout", seconds_for_option(200ms), "--body-bytes", "20000000"}};
+        client(server.address());
+        eventually([&] { return !server.complaints().empty(); });
+        EXPECT_TRUE(server.settle());
+        EXPECT_EQ(server.complaints().size(), 1U) << server.err();
+        const auto line = server.complaints().empty() ? "" : server.complaints().front();
+        const auto prefix = stage().name + ": ";
+        EXPECT_TRUE(line.starts_with(prefix)) << line;
+        return line.substr(std::min(prefix.size(), line.size()));
+    };
+    EXPECT_EQ(why([](const Address& server) {
+                  HttpClient{server}.send(half_request); // and closes
+              }),
+              "the client left before the blank line");
+    EXPECT_EQ(why([](const Address& server) { HttpClient{server}.read_to_end(); }),
+              "408 Request Timeout");
+    EXPECT_EQ(why([](const Address& server) { fetch(server, head_of_size(9000)); }),
+              "431 Request Header Fields Too Large");
+    EXPECT_EQ(why([](const Address& server) {
+                  HttpClient client{server, {.receive_buffer = 16384}};
+                  client.send(simple_request);
+                  std::this_thread::sleep_for(scaled(600ms)); // two timeouts, and some more
+              }),
+              "the client does not read");
+    StageProcess server{stage(), {"--verbose"}};
+    expect_hello(fetch(server.address()));
+    EXPECT_TRUE(server.settle());
+    EXPECT_TRUE(server.complaints().empty()) << server.err();
 }
 
 TEST_P(Console, TroubleWithStdoutDoesNotStopTheServing) {

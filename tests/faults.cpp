@@ -5,11 +5,11 @@
 // beginning with the first, and the first two accept4(), but no later one. 0 stands for the real
 // call, and -5 for one that takes 5 bytes at most. close() fails after it has closed, as Linux
 // does. "new=0,0,12!" lets the third memory allocation after the first accept4() fail; those before
-// belong to the set-up. "epoll_add" is epoll_ctl() with EPOLL_CTL_ADD, the one that needs room.
-// "large=12!" lets the first allocation fail that is for STAGE_LARGE bytes or more.
-// STAGE_FAULTS_LOG names a file that gets a line for each such call: its name, and the nanoseconds
-// of the monotonic clock.
-// STAGE_SEND_MOST=1000 lets send() take 1,000 bytes at most, and so makes every client a fast one.
+// belong to the set-up, and fail as "early" says. "epoll_add" is epoll_ctl() with EPOLL_CTL_ADD,
+// the one that needs room. "large=12!" lets the first allocation fail that is for STAGE_LARGE bytes
+// or more. STAGE_FAULTS_LOG names a file that gets a line for each such call: its name, and the
+// nanoseconds of the monotonic clock. STAGE_SEND_MOST=1000 lets send() take 1,000 bytes at most,
+// and so makes every client a fast one.
 
 #undef _FORTIFY_SOURCE // or the headers define some of these functions themselves
 
@@ -17,6 +17,7 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <clocale>
 #include <cstdint>
 #include <cstdlib>
 #include <dlfcn.h>
@@ -107,6 +108,7 @@ private:
     std::atomic<std::size_t> calls_{0};
 };
 
+std::atomic<bool> has_begun{false}; // main() runs: the first thing it does is call setlocale()
 std::atomic<bool> is_set_up{false}; // the first accept4() has been called
 
 template <typename Function> Function* real(const char* name) {
@@ -116,6 +118,13 @@ template <typename Function> Function* real(const char* name) {
 } // namespace
 
 extern "C" {
+
+char* setlocale(int category, const char* name) noexcept {
+    static auto* const call = real<decltype(setlocale)>("setlocale");
+    char* const result = call(category, name);
+    has_begun = true;
+    return result;
+}
 
 int accept(int socket, sockaddr* address, socklen_t* length) {
     static Fault fault{"accept"};
@@ -218,6 +227,10 @@ void* operator new(std::size_t size) {
         static const char* const given = std::getenv("STAGE_LARGE");
         static const size_t limit = given != nullptr ? std::strtoul(given, nullptr, 10) : SIZE_MAX;
         if (fault.strikes() || (size >= limit && large.strikes())) throw std::bad_alloc();
+    }
+    if (has_begun && !is_set_up && OwnMemory::count == 0) {
+        static Fault early{"early"};
+        if (early.strikes()) throw std::bad_alloc();
     }
     void* memory = std::malloc(size > 0 ? size : 1);
     return memory != nullptr ? memory : throw std::bad_alloc();

@@ -2,9 +2,11 @@
 // back.
 
 #include "assertions.h"
+#include "own_network.h"
 
 #include <algorithm>
 #include <csignal>
+#include <fstream>
 #include <sys/select.h>
 
 namespace {
@@ -199,6 +201,30 @@ class LimitsOfThreads : public StageTest {};
 
 INSTANTIATE_TEST_SUITE_P(, LimitsOfThreads, testing::ValuesIn(stages(3, 3)), stage_name);
 
+// No client comes any more, and yet the stacks of the threads that have ended go back.
+TEST_P(LimitsOfThreads, ThreadsAreJoinedWithoutANextClient) {
+    constexpr std::size_t count = 1500;
+    StageProcess server{stage(), {"--quiet"}};
+    auto clients = clients_that_sent(server.address(), count, half_request);
+    ASSERT_TRUE(server.settle());
+    EXPECT_GT(server.address_space(), count * 8 * mebibyte);
+    for (auto& client : clients) client.send(other_half);
+    EXPECT_EQ(count_answers(clients, 200), count);
+    // malloc()'s arenas take 1 GiB; what glibc keeps of stacks, 40 MiB.
+    EXPECT_TRUE(eventually([&] { return server.address_space() < 2048 * mebibyte; }))
+        << server.address_space() / mebibyte << " MiB";
+}
+
+// pthread_create(3): a thread's stack is as large as the limit says.
+TEST_P(LimitsOfThreads, StackOf64KiBIsEnough) {
+    StageProcess server{stage(), {}, {.stack_limit = 64 * 1024}};
+    const std::string body(100'000, 'x');
+    const std::string head = "POST / HTTP/1.0\r\nContent-Length: 100000\r\n\r\n";
+    HttpClient client{server.address()};
+    expect_hello(client.exchange(head + body));
+    expect_hello(fetch(server.address(), head_of_size(8192)));
+}
+
 // Stacks take 8 MiB of address space each, so that this is enough for a few threads only.
 TEST_P(LimitsOfThreads, ServesOnWhenNoThreadCanBeMade) {
     StageProcess server{stage(), {"--timeout", "1000"}, {.memory_limit = 200 * mebibyte}};
@@ -208,6 +234,48 @@ TEST_P(LimitsOfThreads, ServesOnWhenNoThreadCanBeMade) {
     for (auto& client : clients) client.send(other_half);
     EXPECT_EQ(count_answers(clients, 200), 60U); // each waited for its thread, and none was lost
     expect_hello(fetch(server.address()));
+}
+
+class LimitsOfPoll : public StageTest {};
+
+INSTANTIATE_TEST_SUITE_P(, LimitsOfPoll, testing::ValuesIn(stages(5, 5)), stage_name);
+
+// poll(2): EINVAL where the array is longer than RLIMIT_NOFILE, which anybody may lower meanwhile.
+TEST_P(LimitsOfPoll, DescriptorLimitIsLoweredWhileItRuns) {
+    StageProcess server{stage(), {"--quiet"}};
+    auto clients = clients_that_sent(server.address(), 150, half_request);
+    ASSERT_TRUE(server.settle());
+    const rlimit low{60, 60};
+    checked(prlimit(server.pid(), RLIMIT_NOFILE, &low, nullptr), "prlimit");
+    for (auto& client : clients) client.send(other_half); // whose descriptors are above the limit
+    EXPECT_EQ(count_answers(clients, 200), 150U);
+    for (int i = 0; i < 3; ++i) expect_hello(fetch(server.address()));
+    EXPECT_TRUE(server.settle()); // the array is short again: no need to try from time to time
+}
+
+class LimitsOfBacklog : public StageTest {};
+
+INSTANTIATE_TEST_SUITE_P(, LimitsOfBacklog, testing::ValuesIn(all_stages()), stage_name);
+
+/// Sets a setting of the test's own network (proc(5), /proc/sys/net); false if it has none.
+bool set_network(const std::string& name, const std::string& value) {
+    if (!has_own_network()) return false;
+    std::ofstream file{"/proc/sys/net/" + name};
+    file << value;
+    file.close();
+    return !file.fail();
+}
+
+// Whatever net.core.somaxconn says, and not what the C library was compiled with.
+TEST_P(LimitsOfBacklog, DefaultIsTheSystemsLimit) {
+    if (!enter_own_network()) return;
+    if (!set_network("core/somaxconn", "5000")) GTEST_SKIP() << "no network of its own";
+    const StageProcess server{stage()};
+    const StageProcess small{stage(), {"--backlog", "7"}};
+    std::vector<std::uint32_t> backlogs;
+    for (const Listener& listener : listeners()) backlogs.push_back(listener.backlog);
+    std::sort(backlogs.begin(), backlogs.end());
+    EXPECT_EQ(backlogs, (std::vector<std::uint32_t>{7, 5000}));
 }
 
 } // namespace

@@ -1,6 +1,10 @@
 // The article's Examples 5 and 6 as options of the epoll stages, and TCP_DEFER_ACCEPT.
 
 #include "assertions.h"
+#include "own_network.h"
+
+#include <algorithm>
+#include <fstream>
 
 namespace {
 
@@ -64,6 +68,31 @@ std::size_t descriptors_of_silent_client(const Stage& stage, std::vector<std::st
 TEST_P(DeferAccept, ConnectionIsAcceptedOnlyWithItsData) {
     EXPECT_EQ(descriptors_of_silent_client(stage(), {"--defer-accept"}), 0U);
     EXPECT_EQ(descriptors_of_silent_client(stage(), {}), 1U);
+}
+
+// Silent clients wait in the SYN queue, which has as much room as the backlog (listen(2), tcp(7)).
+// Once it is full, nobody else gets in, unless the kernel sends SYN cookies.
+TEST_P(DeferAccept, SilentClientsFillTheSynQueue) {
+    if (!enter_own_network()) return;
+    if (!has_own_network()) GTEST_SKIP() << "no network of its own";
+    std::ofstream{"/proc/sys/net/ipv4/tcp_syncookies"} << 0;
+    ASSERT_EQ(read_file("/proc/sys/net/ipv4/tcp_syncookies"), "0\n");
+    const std::vector<std::string> arguments{"--backlog", "16", "--timeout", "1000"};
+    for (const bool defer : {false, true}) {
+        auto all = arguments;
+        if (defer) all.emplace_back("--defer-accept");
+        const StageProcess server{stage(), all};
+        const auto silent = clients_that_sent(server.address(), 40, "", {.await_connect = false});
+        ASSERT_TRUE(server.settle());
+        std::vector<HttpClient> asking;
+        for (int i = 0; i < 5; ++i)
+            asking.emplace_back(server.address(), ClientOptions{.await_connect = false});
+        const auto connected = [](const HttpClient& client) { return client.connected(); };
+        const auto all_connected = [&] {
+            return std::all_of(asking.begin(), asking.end(), connected);
+        };
+        EXPECT_EQ(eventually(all_connected, scaled(500ms)), !defer);
+    }
 }
 
 } // namespace

@@ -22,13 +22,16 @@ std::vector<std::string> with_own_network(const std::vector<std::string>& comman
     return words;
 }
 
+constexpr const char* mark = "STAGE_TESTS_IN_OWN_NETWORK";
+
 bool is_permitted() { return run_command(with_own_network({"true"})).exit_code == 0; }
 
 } // namespace
 
+bool has_own_network() { return std::getenv(mark) != nullptr; }
+
 bool enter_own_network() {
-    constexpr const char* mark = "STAGE_TESTS_IN_OWN_NETWORK";
-    if (std::getenv(mark) != nullptr || !is_permitted()) return true;
+    if (has_own_network() || !is_permitted()) return true;
     const auto* test = testing::UnitTest::GetInstance()->current_test_info();
     const std::string name = std::string{test->test_suite_name()} + '.' + test->name();
     const auto program = std::filesystem::read_symlink("/proc/self/exe");

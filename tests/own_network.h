@@ -10,3 +10,6 @@
 /// there has failed here. A container may forbid such networks; then it is true here, and the test
 /// shares the machine's network, as every other test does.
 bool enter_own_network();
+
+/// Whether this process has a network of its own: only then may a test change settings.
+bool has_own_network();

@@ -143,6 +143,26 @@ std::map<std::string, std::string> definitions_in(const std::string& source) {
     return definitions;
 }
 
+std::vector<std::string> definition_order(const std::string& source) {
+    std::vector<std::string> names;
+    for (const auto& [name, block] : named_blocks(source)) {
+        if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+    }
+    return names;
+}
+
+std::vector<std::string> code_lines(const std::string& source) {
+    static const std::regex comment{
+        R"re(^((?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])+'|[^"'/]|/(?!/))*)//.*$)re"};
+    static const std::regex ends{R"(^\s+|\s+$)"};
+    std::vector<std::string> code;
+    for (const auto& line : lines_of(source)) {
+        const auto bare = std::regex_replace(std::regex_replace(line, comment, "$1"), ends, "");
+        if (!bare.empty()) code.push_back(bare);
+    }
+    return code;
+}
+
 std::vector<FunctionLength> functions_in(const std::string& source) {
     std::vector<FunctionLength> functions;
     for (const auto& [name, block] : named_blocks(source)) {

@@ -12,6 +12,12 @@
 /// is what else it holds: its fields. Indentation is taken off.
 std::map<std::string, std::string> definitions_in(const std::string& source);
 
+/// The names of the same definitions, in the order in which the source has them.
+std::vector<std::string> definition_order(const std::string& source);
+
+/// The lines that are neither blank nor comment alone, without indentation and trailing comments.
+std::vector<std::string> code_lines(const std::string& source);
+
 /// A function and its length from the first line of its signature to its closing brace.
 struct FunctionLength {
     std::string name;

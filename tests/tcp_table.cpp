@@ -88,7 +88,8 @@ Address local_address(const inet_diag_msg& socket) {
 std::vector<Listener> listeners() {
     std::vector<Listener> result;
     for (const auto& socket : ask(question(NLM_F_DUMP, 1U << listen_state))) {
-        result.push_back({local_address(socket), socket.idiag_inode, socket.idiag_rqueue});
+        result.push_back(
+            {local_address(socket), socket.idiag_inode, socket.idiag_rqueue, socket.idiag_wqueue});
     }
     return result;
 }
@@ -96,6 +97,11 @@ std::vector<Listener> listeners() {
 std::optional<std::uint32_t> unread_bytes(const Address& local, const Address& remote) {
     const auto end = end_of_connection(local, remote);
     return end ? std::optional{end->idiag_rqueue} : std::nullopt;
+}
+
+std::optional<std::uint32_t> unacknowledged_bytes(const Address& local, const Address& remote) {
+    const auto end = end_of_connection(local, remote);
+    return end ? std::optional{end->idiag_wqueue} : std::nullopt;
 }
 
 bool in_time_wait(const Address& local, const Address& remote) {

@@ -2,6 +2,7 @@
 // file after it whatever the client goes on sending.
 
 #include "assertions.h"
+#include "strace.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -284,6 +285,22 @@ TEST_P(Wire, EverySendIsShort) {
 
 // It takes longer than the timeout in the whole, yet there is progress all the time, and so it must
 // not be ended. A test program that is itself held up makes a break in that: it may try again.
+// The client sends something more between the response and the server's close(). The response must
+// be on its way by then: a close() with input unread throws away what is not.
+TEST_P(Wire, SecondSendDoesNotCostTheResponse) {
+    if (!tracing_is_permitted()) GTEST_SKIP() << "no process may trace another here (ptrace(2))";
+    StageProcess server{stage(), {"--quiet"}};
+    ASSERT_TRUE(server.settle());
+    Strace strace{server.pid(), {"-e", "trace=close", "-e", "inject=close:delay_enter=300ms"}};
+    HttpClient client{server.address()};
+    client.send(simple_request);
+    ASSERT_TRUE(client.await_all_read(server.address()));
+    client.send("\r\n");
+    EXPECT_EQ(client.read_to_end().bytes, expected_response());
+    server.settle();
+    strace.detach();
+}
+
 TEST_P(Wire, SlowReaderOfALongResponse) {
     constexpr std::uint64_t bytes = 20'000'000;
     const auto timeout = seconds_for_option(350ms);

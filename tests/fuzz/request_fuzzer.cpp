@@ -1,6 +1,6 @@
-// What the stages do with a client's bytes before anything else: RequestHead and escaped() of
-// common.h, under libFuzzer with AddressSanitizer and UndefinedBehaviorSanitizer. Whatever the
-// bytes are and however they are cut, both must say what the simple models below say.
+// What the stages do with a client's bytes before anything else: RequestHead of common.h and
+// escaped() of console.h, under libFuzzer with AddressSanitizer and UndefinedBehaviorSanitizer.
+// Whatever the bytes are and however they are cut, both must say what the simple models below say.
 //
 //   request_fuzzer -max_total_time=15       the seed is random; it stops at a mismatch
 //   request_fuzzer crash-0123...            repeats one
@@ -9,6 +9,7 @@
 // sends.
 
 #include "../../06_epoll_level/common.h"
+#include "../../06_epoll_level/console.h"
 
 #include <cstdio>
 #include <cstdlib>
@@ -74,7 +75,7 @@ private:
         std::minstd_rand random(seed + 1);
         const std::size_t most = seed % 3 == 0   ? 3
                                  : seed % 3 == 1 ? 300
-                                                 : RequestHead::piece_bytes - 1;
+                                                 : RequestHead::max_bytes - 1;
         for (std::string_view rest = bytes; !rest.empty(); rest.remove_prefix(pieces.back().size()))
             pieces.push_back(rest.substr(0, random() % (most + 1))); // of no byte now and then
         pieces.emplace_back();
@@ -130,8 +131,7 @@ void check_head(const Input& input) {
     RequestHead whole;
     whole.add(input.bytes);
     Head expected = model; // a head that fills one recv() leaves open what is behind it
-    if (model.complete && model.text.size() == RequestHead::piece_bytes)
-        expected.more_follows = true;
+    if (model.complete && model.text.size() == RequestHead::max_bytes) expected.more_follows = true;
     if (Head(whole) != expected)
         fail("the head is what the model says", input.bytes,
              Head(whole).shown() + "; the model: " + expected.shown());
@@ -170,12 +170,26 @@ std::size_t utf8_bytes(std::string_view text, std::uint32_t& code) {
     return 0;
 }
 
+/// Whether a character has no width, ends a line, or turns the direction of the text: among others
+/// the bidirectional controls of UAX #9, and what DerivedCoreProperties calls ignorable in the
+/// blocks for punctuation.
+bool is_unseen(std::uint32_t code) {
+    constexpr std::pair<std::uint32_t, std::uint32_t> ranges[] = {
+        {0x61C, 0x61C},   {0x180E, 0x180E}, {0x200B, 0x200F}, {0x2028, 0x202E},
+        {0x2060, 0x206F}, {0xFEFF, 0xFEFF}, {0xFFF9, 0xFFFB}, {0xE0000, 0xE007F}};
+    for (const auto& [first, last] : ranges)
+        if (code >= first && code <= last) return true;
+    return false;
+}
+
 /// Bytes of the character, or line end, that `text` begins with, if a terminal may be sent it.
 std::size_t harmless_bytes(std::string_view text) {
     if (text.starts_with("\r\n")) return 2;
     std::uint32_t code = 0;
     const std::size_t length = utf8_bytes(text, code);
+    if (length == 0) return 0;
     const bool control = code < 0x20 || (code >= 0x7F && code <= 0x9F);
+    if (is_unseen(code)) return 0;
     return !control || code == '\t' || code == '\n' ? length : 0;
 }
 
@@ -231,6 +245,13 @@ extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t s
                                                  "\xc2\x9f",
                                                  "\xc2\xa0",
                                                  "\xc1\xbf",
+                                                 "\xd8\x9c",
+                                                 "\xe2\x80\x8b",
+                                                 "\xe2\x80\xae",
+                                                 "\xe2\x81\xa9",
+                                                 "\xe2\x81\xb0",
+                                                 "\xef\xbb\xbf",
+                                                 "\xf3\xa0\x81\x81",
                                                  "\xe0\x9f\xbf",
                                                  "\xe0\xa0\x80",
                                                  "\xed\x9f\xbf",

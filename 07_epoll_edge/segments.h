@@ -1,0 +1,48 @@
+// You may skip this file at first. It holds the options of the article's
+// Examples 5 and 6: how the bytes of a response are divided into segments, the
+// packets of TCP.
+#pragma once
+
+#include "common.h"
+#include "console.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
+#include <cstddef>
+#include <limits>
+
+// main() sets these, and then they don't change any more.
+
+// One send() gets at most this much. Small chunks make small segments, so that
+// one can see what the two options below do.
+inline std::size_t chunk_bytes = std::numeric_limits<std::size_t>::max();
+// The kernel sends only full segments until shutdown() ends the response.
+inline bool tcp_cork = false;
+// The kernel sends each chunk at once, even if the client has not acknowledged
+// the one before.
+inline bool tcp_nodelay = false;
+
+inline void add_segment_options(CLI::App& app) {
+    app.add_flag("--tcp-cork", tcp_cork, "Send a response in full segments");
+    app.add_flag("--tcp-nodelay", tcp_nodelay,
+                 "Send each chunk at once, without waiting for "
+                 "acknowledgements");
+    add_number(app, "--chunk-bytes", chunk_bytes, "Most bytes for one send()",
+               1, std::numeric_limits<long>::max());
+}
+
+// All connections inherit this from the listener.
+inline void set_segment_options(int listener) {
+    if (tcp_nodelay) {
+        set_option(listener, IPPROTO_TCP, TCP_NODELAY, 1);
+    }
+}
+
+// Call this before the first byte of a response. The article turns the option
+// off again after the last one, to let the rest go. Here shutdown() does that.
+inline void hold_back_segments(int socket) {
+    if (tcp_cork) {
+        set_option(socket, IPPROTO_TCP, TCP_CORK, 1);
+    }
+}

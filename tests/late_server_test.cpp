@@ -1,0 +1,109 @@
+// Who was late? A deadline is the client's: what has come by the time the server looks counts as in
+// time, however late the server itself is; and a client that takes its response, however slowly, is
+// never cut off.
+
+#include "assertions.h"
+
+#include <algorithm>
+
+namespace {
+
+/// Waits until this time is past on the clock that deadlines are counted on.
+void await_time(Clock::time_point time) { std::this_thread::sleep_until(time + 50ms); }
+
+class LateServer : public StageTest {
+protected:
+    /// Enough for several waits of an event loop; one where they are served one after the other.
+    static std::size_t crowd() { return stage().number < 3 ? 1 : stage().number == 3 ? 100 : 600; }
+};
+
+INSTANTIATE_TEST_SUITE_P(, LateServer, testing::ValuesIn(all_stages()), stage_name);
+
+// The server is stopped before the requests come, and goes on when all deadlines have passed.
+TEST_P(LateServer, ClientsThatWereInTimeAreServed) {
+    const auto timeout = scaled(2s);
+    StageProcess server{stage(), {"--timeout", seconds_for_option(2s), "--quiet"}};
+    auto clients = clients_that_sent(server.address(), crowd(), half_request);
+    HttpClient silent{server.address()};
+    ASSERT_TRUE(server.settle());
+    const auto accepted = Clock::now();
+    server.stop();
+    for (auto& client : clients) client.send(other_half);
+    await_time(accepted + timeout);
+    server.resume();
+    EXPECT_EQ(count_answers(clients, 200), crowd());
+    if (serves_once()) return;
+    EXPECT_EQ(silent.read_to_end().status(), 408);
+}
+
+// While the server is stopped, the client takes all that the kernel has of its download.
+TEST_P(LateServer, DownloadGoesOnAfterAStop) {
+    constexpr std::uint64_t bytes = 60'000'000;
+    const auto timeout = scaled(300ms);
+    StageProcess server{
+        stage(),
+        {"--body-bytes", std::to_string(bytes), "--quiet", "--timeout", seconds_for_option(300ms)}};
+    HttpClient client{server.address()};
+    client.send(simple_request);
+    std::uint64_t received = client.discard_some(1 << 20);
+    server.stop();
+    const auto stopped = Clock::now();
+    for (std::size_t count = 1; count > 0; received += count)
+        count = client.discard_some(1 << 20, 100ms);
+    await_time(stopped + timeout);
+    server.resume();
+    for (std::size_t count = 1; count > 0; received += count) count = client.discard_some(1 << 20);
+    EXPECT_EQ(received, expected_response(0).size() - 1 + std::to_string(bytes).size() + bytes);
+}
+
+class SlowReader : public StageTest {};
+
+INSTANTIATE_TEST_SUITE_P(, SlowReader, testing::ValuesIn(all_stages()), stage_name);
+
+// It takes bytes before every deadline, but not as many as make room for a further event.
+TEST_P(SlowReader, IsNotCutOff) {
+    constexpr std::uint64_t bytes = 3'000'000;
+    StageProcess server{
+        stage(),
+        {"--body-bytes", std::to_string(bytes), "--quiet", "--timeout", seconds_for_option(200ms)}};
+    HttpClient client{server.address(), {.receive_buffer = 16384}};
+    client.send(simple_request);
+    std::uint64_t received = 0;
+    for (std::size_t count = 1; count > 0; received += count) {
+        count = client.discard_some(32768);
+        std::this_thread::sleep_for(scaled(30ms));
+    }
+    EXPECT_EQ(received, expected_response(0).size() - 1 + std::to_string(bytes).size() + bytes);
+}
+
+// Each client that reads nothing holds some memory of the kernel's, and no more of it than this.
+TEST_P(SlowReader, HoldsLittleOfAResponse) {
+    StageProcess server{stage(), {"--body-bytes", "20000000", "--quiet"}};
+    HttpClient client{server.address(), {.receive_buffer = 16384}};
+    client.send(simple_request);
+    ASSERT_TRUE(eventually([&] { return client.readable(); }));
+    ASSERT_TRUE(server.settle());
+    const auto held = unacknowledged_bytes(server.address(), client.address());
+    ASSERT_TRUE(held.has_value());
+    EXPECT_GT(*held, 100'000U);
+    EXPECT_LT(*held, 600'000U);
+    client.reset();
+}
+
+// At the first deadline it has taken what fits into the kernel's buffers, at the second nothing
+// more.
+TEST_P(SlowReader, WhoReadsNothingIsGivenUpAfterTwoTimeouts) {
+    const auto timeout = scaled(300ms);
+    StageProcess server{
+        stage(), {"--body-bytes", "20000000", "--quiet", "--timeout", seconds_for_option(300ms)}};
+    HttpClient client{server.address(), {.receive_buffer = 16384}};
+    const auto start = Clock::now();
+    client.send(simple_request);
+    ASSERT_TRUE(eventually([&] { return client.readable(); }));
+    const auto with_client = server.descriptors();
+    EXPECT_TRUE(eventually([&] { return server.descriptors() < with_client; }));
+    EXPECT_GE(Clock::now() - start, timeout);
+    EXPECT_LT(Clock::now() - start, 2 * timeout + scaled(400ms));
+}
+
+} // namespace
