@@ -305,7 +305,7 @@ template <typename Number> void add_number(CLI::App& app, const char* name,
 // Adds the options that all stages have.
 inline void add_options(CLI::App& app, Options& options) {
     constexpr long most_in_16_bits = 65535;
-    constexpr long one_gibibyte = 1024 * 1024 * 1024;
+    constexpr long one_gibibyte = 1'073'741'824;
     app.add_option("--host", options.host, "IPv4 address to bind")
         ->check(check_ipv4);
     add_number(app, "--port", options.port, "0: the kernel picks a free one", 0,

@@ -187,7 +187,7 @@ public:
     // Serves the client in a thread of its own. Throws if there is no memory
     // for the client. If there is no thread, this waits for one.
     void add(Fd socket) {
-        const Place client = insert(std::move(socket));
+        const auto client = insert(std::move(socket));
         while (!stop_requested) {
             try {
                 start_thread(client);

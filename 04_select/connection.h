@@ -24,7 +24,7 @@
 // longer one may take many packets, and wait for the client.
 constexpr std::size_t short_response = 1024; // bytes
 // We read at most this much from a client that has its response already.
-constexpr std::size_t most_drained = 64 * 1024 * 1024; // bytes
+constexpr std::size_t most_drained = 64'000'000; // bytes
 
 enum class State {
     // We read the head of the request.

@@ -158,7 +158,7 @@ private:
         const bool fits_in_set = poller_.add(fd);
         connections_.emplace_back(std::move(socket), options_, responses_,
                                   console_);
-        const Place place = std::prev(connections_.end());
+        const auto place = std::prev(connections_.end());
         try {
             by_descriptor_[fd] = place;
             poller_.watch(fd, Want::read);

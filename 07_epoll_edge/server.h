@@ -162,7 +162,7 @@ private:
         poller_.add(fd);
         connections_.emplace_back(std::move(socket), options_, responses_,
                                   console_);
-        const Place place = std::prev(connections_.end());
+        const auto place = std::prev(connections_.end());
         try {
             by_descriptor_[fd] = place;
             if (!defer_accept) {

@@ -158,9 +158,55 @@ TEST_P(Docs, FunctionsThatAreMentionedExist) {
         if (!std::regex_match(text, match, mention)) continue;
         const std::string name = match[1];
         if (name != "tour" && fs::path{name}.extension().empty()) continue; // std::string
-        const auto file = name == "common.h" ? root / "01_blocking_single/common.h" : root / name;
+        const bool is_common = name == "common.h" || name == "console.h";
+        const auto file = root / (is_common ? "01_blocking_single" : "") / name;
         if (!fs::exists(file)) fail_at(line, "there is no file " + name);
         else if (!defines(file, match[2])) fail_at(line, name + " has no " + match[2].str());
+    }
+}
+
+/// The stage whose name starts with `word`, "06" or longer.
+std::string stage_called(const std::string& word) {
+    for (const Stage& stage : all_stages())
+        if (stage.name.starts_with(word)) return stage.name;
+    return "";
+}
+
+/// All sources in one text: of the stages, the tests, the bench and the tour.
+const std::string& all_sources() {
+    static const std::string sources = [] {
+        std::string text = read_file(root / "tour");
+        for (const auto& entry : fs::recursive_directory_iterator(root)) {
+            const auto folder = fs::relative(entry.path(), root).begin()->string();
+            const bool ours = folder == "tests" || folder == "bench" || stage_called(folder) != "";
+            const auto extension = entry.path().extension();
+            if (ours && (extension == ".cpp" || extension == ".h" || extension == ".py"))
+                text += read_file(entry.path());
+        }
+        return text;
+    }();
+    return sources;
+}
+
+/// Calls that none of our programs makes, and that the pages speak of: the kernel's own functions,
+/// how strace calls some of ours, and what else a program could have called.
+const std::set<std::string> calls_of_others{
+    "clone3",           "do_poll",      "do_select",     "do_sys_poll",    "ep_insert",
+    "ep_poll_callback", "epoll_pwait2", "exec",          "getaddrinfo",    "kqueue",
+    "ep_send_events",   "recvfrom",     "loop.readable", "request.decode", "sendto",
+    "sigaction",        "signalfd",     "terminate",     "timerfd_create", "writev"};
+
+// `recv()`, `Server::admit()`, `next.begin()`: somebody calls it.
+TEST_P(Docs, CallsThatAreMentionedAreMade) {
+    static const std::regex mention{R"((?:\w+::)*((?:\w+(?:\.|->))?~?[A-Za-z_]\w*)\([^()]*\))"};
+    ASSERT_GT(all_sources().size(), 100'000U);
+    for (const auto& [line, text] : page.code_spans()) {
+        std::smatch match;
+        if (!std::regex_match(text, match, mention) || calls_of_others.contains(match[1])) continue;
+        const std::regex call{"(^|[^A-Za-z0-9_])" +
+                              std::regex_replace(match[1].str(), std::regex{R"(\.)"}, "\\.") +
+                              "\\("};
+        if (!std::regex_search(all_sources(), call)) fail_at(line, "nobody calls " + text);
     }
 }
 
@@ -188,13 +234,6 @@ const std::set<std::string>& options_of(const std::string& program) {
     for (std::sregex_iterator match(help.begin(), help.end(), option), end; match != end; ++match)
         options.insert(match->str());
     return options;
-}
-
-/// The stage whose name starts with `word`, "06" or longer.
-std::string stage_called(const std::string& word) {
-    for (const Stage& stage : all_stages())
-        if (stage.name.starts_with(word)) return stage.name;
-    return "";
 }
 
 /// What is wrong with the options given to a stage in this command; "" if nothing.
