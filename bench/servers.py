@@ -172,6 +172,11 @@ def floor() -> Server:
     return Server("floor", [str(STAGES / "floor")])
 
 
+def floor_in_one_segment() -> Server:
+    """What the stages send: the response and the end of file in one segment."""
+    return Server("floor, one segment", [str(STAGES / "floor"), "--one-segment"])
+
+
 def python_server() -> Server:
     program = pathlib.Path(__file__).with_name("epoll_server.py")
     return Server("Python epoll", ["python3", str(program)])
@@ -199,7 +204,7 @@ http {{
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
     server {{
-        listen 127.0.0.1:{port} backlog=4096;
+        listen 127.0.0.1:{port} backlog=4096{options};
         location / {{ return 200 "Hello, world!"; }}
     }}
 }}
@@ -219,15 +224,20 @@ mimetype.assign = (".txt" => "text/plain")
 """
 
 
-def nginx(program: str, folder: pathlib.Path) -> Callable[[], Server]:
-    """One process, no keep-alive, no access log; the answer comes from memory."""
+def nginx(program: str, folder: pathlib.Path, deferred: bool = False) -> Callable[[], Server]:
+    """One process, no keep-alive, no access log; the answer comes from memory. Deferred: with
+    TCP_DEFER_ACCEPT on its listener."""
 
     def start() -> Server:
         port = free_port()
-        configuration = folder / "nginx.conf"
-        configuration.write_text(NGINX.format(folder=folder, port=port))
-        command = [program, "-p", str(folder), "-e", "stderr", "-c", str(configuration)]
-        return Server("nginx", command, port, subprocess.DEVNULL)
+        name = "nginx deferred" if deferred else "nginx"
+        own_folder = folder / name.replace(" ", "-")
+        own_folder.mkdir(exist_ok=True)
+        configuration = own_folder / "nginx.conf"
+        options = " deferred" if deferred else ""
+        configuration.write_text(NGINX.format(folder=own_folder, port=port, options=options))
+        command = [program, "-p", str(own_folder), "-e", "stderr", "-c", str(configuration)]
+        return Server(name, command, port, subprocess.DEVNULL)
 
     return start
 
