@@ -42,8 +42,8 @@ const std::string for_plain_stages =
     "FaultsInAll.*:FaultsWhileServing.*:ShortageOfMemory*:Wire.EverySendIsShort/*:"
     "FaultsComparison.*:FaultsInSetUp.*:Wire.EachByteIsLookedAtOnce/*:" // it makes calls of its own
     "Wire.SecondSendDoesNotCostTheResponse/*:" // it cannot look for leaks while it is traced
-    "Lifecycle.SignalBetweenCheckAndWait/*:" // ThreadSanitizer delivers signals when it likes
-    "Standalone.*";                          // not about the programs under test
+    "Lifecycle.SignalBetweenCheckAndWait/*:"   // ThreadSanitizer delivers signals when it likes
+    "Standalone.*";                            // not about the programs under test
 
 /// Leaves those tests out of what is listed and run.
 void leave_out_tests_for_plain_stages() {

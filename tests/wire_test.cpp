@@ -291,7 +291,7 @@ TEST_P(Wire, SecondSendDoesNotCostTheResponse) {
     if (!tracing_is_permitted()) GTEST_SKIP() << "no process may trace another here (ptrace(2))";
     StageProcess server{stage(), {"--quiet"}};
     ASSERT_TRUE(server.settle());
-    Strace strace{server.pid(), {"-e", "trace=close", "-e", "inject=close:delay_enter=300ms"}};
+    Strace strace{server.pid(), {"-e", "trace=close", "-e", "inject=close:delay_enter=100ms"}};
     HttpClient client{server.address()};
     client.send(simple_request);
     ASSERT_TRUE(client.await_all_read(server.address()));
