@@ -66,7 +66,7 @@ TEST_P(SlowReader, IsNotCutOff) {
     constexpr std::uint64_t bytes = 8'000'000;
     StageProcess server{
         stage(),
-        {"--body-bytes", std::to_string(bytes), "--quiet", "--timeout", seconds_for_option(200ms)}};
+        {"--body-bytes", std::to_string(bytes), "--quiet", "--timeout", seconds_for_option(400ms)}};
     HttpClient client{server.address(), {.receive_buffer = 65536}};
     client.send(simple_request);
     std::uint64_t received = 0;

@@ -286,7 +286,8 @@ TEST_P(Wire, EverySendIsShort) {
 // It takes longer than the timeout in the whole, yet there is progress all the time, and so it must
 // not be ended. A test program that is itself held up makes a break in that: it may try again.
 // The client sends something more between the response and the server's close(). The response must
-// be on its way by then: a close() with input unread throws away what is not.
+// be on its way by then: a close() with input unread throws away what is not. 100 ms, as MSG_MORE
+// keeps bytes back for 200 ms at most (tcp(7), TCP_CORK).
 TEST_P(Wire, SecondSendDoesNotCostTheResponse) {
     if (!tracing_is_permitted()) GTEST_SKIP() << "no process may trace another here (ptrace(2))";
     StageProcess server{stage(), {"--quiet"}};
