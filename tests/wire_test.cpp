@@ -111,8 +111,21 @@ pid_t last_thread(pid_t process) {
     return last;
 }
 
+/// Where the kernel's own code for clock_gettime() is in a process (vdso(7)): its first address,
+/// and the one behind its last.
+std::pair<unsigned long long, unsigned long long> vdso_of(pid_t process) {
+    for (const auto& line : lines_of(read_file("/proc/" + std::to_string(process) + "/maps"))) {
+        if (!line.ends_with("[vdso]")) continue;
+        std::size_t dash = 0;
+        const auto first = std::stoull(line, &dash, 16);
+        return {first, std::stoull(line.substr(dash + 1), nullptr, 16)};
+    }
+    return {0, 0};
+}
+
 /// Has `send` send one byte to a thread that waits for it, and counts the instructions from the
-/// return of its recv() to its next system call, one by one under ptrace(2); at most `most`.
+/// return of its recv() to its next system call, one by one under ptrace(2); at most `most`. Those
+/// of the vDSO do not count: it starts over when the clock ticks meanwhile, and a step takes long.
 template <typename Send>
 std::size_t instructions_for_a_byte(pid_t thread, Send send, std::size_t most) {
     const auto go_on = [thread](__ptrace_request how) {
@@ -136,9 +149,11 @@ std::size_t instructions_for_a_byte(pid_t thread, Send send, std::size_t most) {
     send();
     while (stopped && !has_received()) stopped = go_on(PTRACE_SYSCALL);
     std::size_t count = 0;
+    const auto vdso = vdso_of(thread);
     while (stopped && count < most && !at_system_call()) {
         stopped = go_on(PTRACE_SINGLESTEP);
-        ++count;
+        const bool inside = registers.rip >= vdso.first && registers.rip < vdso.second;
+        if (!inside) ++count;
     }
     ptrace(PTRACE_DETACH, thread, nullptr, nullptr);
     return count;
