@@ -79,8 +79,8 @@ void bind_to_address(int listener, const Options& options) {
     check(::bind(listener, general, sizeof address), call.c_str());
 }
 
-// The kernel takes this much of a response before it can send it. With its own
-// limit, each client that reads nothing would tie up 3 MB.
+// The kernel holds at most this much of a response that it can't send yet. By
+// default, each client that reads nothing would tie up 3 MB.
 constexpr int max_unsent = 256 * 1024; // bytes
 
 // Makes the listener, a socket that only accepts connections. The connections
