@@ -220,20 +220,12 @@ INSTANTIATE_TEST_SUITE_P(, ShortageOfMemoryInLoops, testing::ValuesIn(stages(4))
 // those are refused first: here twice, each time that something has to grow.
 TEST_P(ShortageOfMemoryInLoops, CostsOneClientATry) {
     const auto twice = number(ENOMEM) + ',' + number(ENOMEM) + ",0";
-    // Of what 07 asks for, the table of connections alone: of the rest, most is for its wait.
-    expect_one_lost_a_try(with_large_blocks(stage().number == 7 ? 4200 : 1500, twice), 300);
+    expect_one_lost_a_try(with_large_blocks(1500, twice), 300);
 }
 
 class ShortageOfMemoryAtEdges : public ShortageOfMemory {};
 
 INSTANTIATE_TEST_SUITE_P(, ShortageOfMemoryAtEdges, testing::ValuesIn(stages(7)), stage_name);
-
-// Of 6,000 bytes and more the first block is for the table of 07, at its 542nd client. The next is
-// for the record of what is watched, at descriptor 768; what its wait needs grows after that.
-TEST_P(ShortageOfMemoryAtEdges, CostsOneClientATryWhereTheRecordGrows) {
-    const auto plan = "0," + number(ENOMEM) + ',' + number(ENOMEM) + '!';
-    expect_one_lost_a_try(with_large_blocks(6000, plan), 850);
-}
 
 // 300 downloads come, and 20 times there is no memory to take on another client: each time costs
 // that client, and no download that is under way, though every one of them is cut short in every

@@ -3,6 +3,7 @@
 // never cut off.
 
 #include "assertions.h"
+#include "strace.h"
 
 #include <algorithm>
 
@@ -55,6 +56,39 @@ TEST_P(LateServer, DownloadGoesOnAfterAStop) {
     server.resume();
     for (std::size_t count = 1; count > 0; received += count) count = client.discard_some(1 << 20);
     EXPECT_EQ(received, expected_response(0).size() - 1 + std::to_string(bytes).size() + bytes);
+}
+
+class LateLoop : public StageTest {};
+
+INSTANTIATE_TEST_SUITE_P(, LateLoop, testing::ValuesIn(event_stages()), stage_name);
+
+/// How many times `text` is in the log, before `end`.
+std::size_t count_before(const std::string& end, const std::string& text, const std::string& log) {
+    std::size_t count = 0;
+    for (auto at = log.find(text); at < log.find(end); at = log.find(text, at + 1)) ++count;
+    return count;
+}
+
+// 500 clients whose time is up, and one who has just come: the server must not see to all of the
+// 500 first. A round may pass before it accepts the client, and one before it reads the request.
+TEST_P(LateLoop, ClientsWhoseTimeIsUpDoNotHoldUpOthers) {
+    if (!tracing_is_permitted()) GTEST_SKIP() << "no process may trace another here (ptrace(2))";
+    const auto timeout = scaled(2s);
+    StageProcess server{stage(), {"--timeout", seconds_for_option(2s), "--quiet"}};
+    auto silent = clients_that_sent(server.address(), 500, half_request);
+    ASSERT_TRUE(server.settle());
+    const auto accepted = Clock::now();
+    server.stop();
+    Strace strace{server.pid(), {"-e", "trace=sendto"}};
+    await_time(accepted + timeout);
+    HttpClient client{server.address()};
+    client.send(simple_request);
+    server.resume();
+    EXPECT_EQ(client.read_to_end().status(), 200);
+    EXPECT_EQ(count_answers(silent, 408), silent.size());
+    strace.detach();
+    const std::string log = strace.log();
+    EXPECT_LE(count_before("HTTP/1.0 200", "HTTP/1.0 408", log), 200U) << log;
 }
 
 class SlowReader : public StageTest {};

@@ -119,7 +119,8 @@ TEST_P(SharedOutput, WhatNobodyReadsDoesNotStopTheServing) {
 TEST_P(SharedOutput, BackgroundJobUnderTostopIsNotStopped) {
     const Channel terminal = new_terminal();
     std::vector<std::string> command{"setsid", "--ctty", "bash", "-c",
-                                     R"(set -m; stty tostop; "$0" "$@" & echo "job $!."; wait)"};
+                                     "set -m; stty tostop; timeout --foreground 60 \"$0\" \"$@\" & "
+                                     "echo \"job $!.\"; wait"};
     const auto words = stage_command(stage(), {});
     command.insert(command.end(), words.begin(), words.end());
     const int side = terminal.writer.number();
@@ -138,7 +139,7 @@ TEST_P(SharedOutput, BackgroundJobUnderTostopIsNotStopped) {
     const auto port = std::stoul(shown.substr(shown.find("127.0.0.1:") + 10));
     const Address address{"127.0.0.1", static_cast<std::uint16_t>(port)};
     for (int i = 0; i < 3; ++i) expect_hello(fetch(address));
-    kill(job_id, SIGKILL); // it has a process group of its own, and would stay
+    kill(-job_id, SIGKILL); // it has a process group of its own, and would stay for the 60 seconds
 }
 
 class ClosedOutput : public StageTest {};

@@ -298,11 +298,9 @@ TEST_P(Wire, EverySendIsShort) {
     expect_hello(fetch(server.address()), bytes);
 }
 
-// It takes longer than the timeout in the whole, yet there is progress all the time, and so it must
-// not be ended. A test program that is itself held up makes a break in that: it may try again.
 // The client sends something more between the response and the server's close(). The response must
 // be on its way by then: a close() with input unread throws away what is not. 100 ms, as MSG_MORE
-// keeps bytes back for 200 ms at most (tcp(7), TCP_CORK).
+// keeps bytes back for 200 ms and more (tcp(7), TCP_CORK).
 TEST_P(Wire, SecondSendDoesNotCostTheResponse) {
     if (!tracing_is_permitted()) GTEST_SKIP() << "no process may trace another here (ptrace(2))";
     StageProcess server{stage(), {"--quiet"}};
@@ -317,6 +315,8 @@ TEST_P(Wire, SecondSendDoesNotCostTheResponse) {
     strace.detach();
 }
 
+// It takes longer than the timeout in the whole, yet there is progress all the time, and so it must
+// not be ended. A test program that is itself held up makes a break in that: it may try again.
 TEST_P(Wire, SlowReaderOfALongResponse) {
     constexpr std::uint64_t bytes = 20'000'000;
     const auto timeout = seconds_for_option(350ms);
