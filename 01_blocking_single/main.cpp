@@ -1,6 +1,6 @@
-// 01_blocking_single: a server for one client. When it has answered, it ends.
+// 01_blocking_single: a server that answers one client, and then ends.
 //
-// Every server makes these calls: socket, bind, listen, accept, recv, send,
+// Every TCP server makes these calls: socket, bind, listen, accept, recv, send,
 // close. The first four are in this file, recv() and send() in conversation.h,
 // and close() in Fd, in common.h.
 //
@@ -9,10 +9,10 @@
 //   $ curl http://127.0.0.1:8080/                      (in a second terminal)
 //   Hello, world!
 //
-// Read serve() first, near the end. Then conversation.h, then common.h.
+// Read serve() first, near the end of this file, then what it calls, and then
+// "Descriptors and errors" in common.h, and conversation.h.
 //
-// Limit: it ends after one client, and the next ones find no server.
-// 02_blocking_loop goes on.
+// Limit: the next clients find no server. 02_blocking_loop serves them, too.
 
 #include "common.h"
 #include "console.h"
@@ -34,7 +34,8 @@ namespace {
 
 // ---- Stopping ---------------------------------------------------------------
 
-// There is nothing to clean up: the kernel closes our sockets when we exit.
+// Ends the program with exit code 0. A handler must not call exit(), but it may
+// call _exit(). The kernel closes our sockets.
 void stop(int /*signal*/) {
     ::_exit(0);
 }
@@ -44,7 +45,8 @@ void handle_signals() {
     ::signal(SIGTERM, stop);
     // Without this, send() to a client that has left would end the program.
     ::signal(SIGPIPE, SIG_IGN);
-    // We may have inherited blocked signals from the program that started us.
+    // The program that started us may have blocked signals, and we inherit
+    // that. So we unblock all of them.
     sigset_t none;
     ::sigemptyset(&none);
     check(::sigprocmask(SIG_SETMASK, &none, nullptr), "sigprocmask");
@@ -56,36 +58,38 @@ void handle_signals() {
 void bind_to_address(int listener, const Options& options) {
     sockaddr_in address{};
     address.sin_family = AF_INET; // IPv4
-    // Network byte order: the most significant byte comes first.
+    // The network wants the most significant byte first. htons() sees to that.
     address.sin_port = htons(options.port);
-    // This can't fail: the command line has been checked.
+    // This can't fail, because the command line has been checked.
     ::inet_pton(AF_INET, options.host.c_str(), &address.sin_addr);
-    // bind() takes addresses of every kind, so it wants a pointer to the
-    // general type, and the size.
-    const auto* general = reinterpret_cast<const sockaddr*>(&address);
+    // bind() takes addresses of every kind. So it wants a pointer to sockaddr,
+    // which stands for all of them, and the size of ours.
+    const auto* pointer = reinterpret_cast<const sockaddr*>(&address);
     const std::string port = std::to_string(options.port);
-    const std::string call = "bind " + options.host + ":" + port;
-    check(::bind(listener, general, sizeof address), call.c_str());
+    const std::string what = "bind " + options.host + ":" + port;
+    check(::bind(listener, pointer, sizeof address), what.c_str());
 }
 
-// The kernel holds at most this much of a response that it can't send yet. By
-// default, each client that reads nothing would tie up 3 MB.
+// About this much of a response may wait in the kernel until it can be sent. By
+// default it could be megabytes for each client that reads nothing.
 constexpr int max_unsent = 256 * 1024; // bytes
 
 // Makes the listener, a socket that only accepts connections. The connections
-// inherit its options.
+// inherit the options that we set here.
 Fd listen_on(const Options& options) {
-    // SOCK_STREAM means TCP. SOCK_CLOEXEC keeps the socket from programs that
-    // we might start.
+    // SOCK_STREAM means TCP. With SOCK_CLOEXEC, a program that we start would
+    // not inherit the socket.
     const int type = SOCK_STREAM | SOCK_CLOEXEC;
-    Fd listener(check(::socket(AF_INET, type, 0), "socket"));
-    // Lets us restart at once. Without it, bind() fails for a minute after the
-    // last run, whose connections the kernel still keeps in TIME_WAIT.
+    const int fd = ::socket(AF_INET, type, 0);
+    Fd listener(check(fd, "socket"));
+    // This lets us restart at once. The kernel remembers a connection for a
+    // minute after we have closed it (the state is called TIME_WAIT). Without
+    // this option, bind() would fail for that long.
     set_option(listener.get(), SOL_SOCKET, SO_REUSEADDR, 1);
     set_option(listener.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, max_unsent);
     bind_to_address(listener.get(), options);
-    // From now on the kernel answers clients. They wait in the backlog, a
-    // queue, until we accept them.
+    // From now on the kernel lets clients connect. They wait in a queue, the
+    // backlog, until we accept them.
     check(::listen(listener.get(), options.backlog), "listen");
     return listener;
 }
@@ -94,6 +98,7 @@ Fd listen_on(const Options& options) {
 // alone. Throws if we are out of descriptors or memory.
 Fd accept_client(int listener) {
     while (true) {
+        // accept4() is accept() with flags. SOCK_CLOEXEC is not inherited.
         Fd socket(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
         if (socket.get() != -1) {
             return socket;
@@ -133,6 +138,7 @@ void serve(const Options& options, const Responses& responses,
 
 } // namespace
 
+// run(), in console.h, reads the command line and calls serve().
 int main(int argc, char** argv) {
     const Program program{"01_blocking_single", "Serves one client, and ends.",
                           serve};

@@ -1,6 +1,6 @@
-// What you meet in the main.cpp of every stage: descriptors and errors, the
-// head of a request, the response. The same file is in all seven folders, so
-// that each folder builds by itself.
+// What all seven programs share: descriptors and errors, the head of a request,
+// the response. The same file is in all seven folders, so that each folder
+// builds by itself.
 //
 // Read "Descriptors and errors" first. You can come back for the rest when
 // conversation.h (connection.h from 04_select on) uses it.
@@ -25,13 +25,14 @@
 
 // ---- Time -------------------------------------------------------------------
 
-// A clock that is never set back, as the time of day can be.
+// Unlike the time of day, this clock is never set back.
 using Clock = std::chrono::steady_clock;
 using namespace std::chrono_literals;
 
 // ---- Descriptors and errors -------------------------------------------------
 
-// Owns one open descriptor, or none (-1). The destructor closes it.
+// A descriptor is the number of an open file or socket. An Fd owns one, or none
+// (-1). Its destructor closes it.
 class Fd {
 public:
     explicit Fd(int fd = -1) : fd_(fd) {}
@@ -40,14 +41,14 @@ public:
         other.fd_ = -1;
     }
 
-    // Takes the other's descriptor. The other gets ours, and closes it.
+    // Swaps the two descriptors. The other Fd closes ours when it is destroyed.
     Fd& operator=(Fd&& other) noexcept {
         std::swap(fd_, other.fd_);
         return *this;
     }
 
-    // If close() fails with EINTR we don't try it again: Linux has freed the
-    // number already, and another thread may have got it (close(2)).
+    // If close() fails with EINTR we don't try it again. Linux has closed the
+    // descriptor already, and another thread may use its number (close(2)).
     ~Fd() {
         if (fd_ != -1) {
             ::close(fd_);
@@ -62,26 +63,24 @@ private:
     int fd_;
 };
 
-// Throws an exception that says why the last call has failed. `call` is its
-// name.
-[[noreturn]] inline void throw_errno(const char* call) {
-    // The first thing we do here: anything else might change errno.
+// Throws an exception that says what failed, and why.
+[[noreturn]] inline void throw_errno(const char* what) {
+    // We save errno first, because any other call might change it.
     const int error = errno;
-    throw std::system_error(error, std::generic_category(), call);
+    throw std::system_error(error, std::generic_category(), what);
 }
 
-// Returns what the call has returned, or throws if that is -1.
-inline int check(int result, const char* call) {
+// Returns what a call has returned, or throws if that is -1.
+inline int check(int result, const char* what) {
     if (result == -1) {
-        throw_errno(call);
+        throw_errno(what);
     }
     return result;
 }
 
-// After accept4() has returned -1: whether we should just call it again. A
-// signal has interrupted it (EINTR); or the error is about one client, which
-// has left already or whose network fails, and the next client may be fine
-// (accept(2), "Error handling").
+// Whether to call accept4() again at once after this error. A signal may have
+// interrupted the call (EINTR). The other errors here are about one client, and
+// the next one may be fine (accept(2), "Error handling").
 inline bool should_accept_again(int error) {
     switch (error) {
     case EINTR:
@@ -100,8 +99,8 @@ inline bool should_accept_again(int error) {
     }
 }
 
-// What to tell a person about an error. This needs no memory, because a lack of
-// memory may be the error.
+// What to tell a person about an error. The text of std::bad_alloc would be
+// "std::bad_alloc". This allocates nothing, because memory may have run out.
 inline const char* reason_of(const std::exception& error) {
     if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) {
         return "out of memory";
@@ -109,7 +108,8 @@ inline const char* reason_of(const std::exception& error) {
     return error.what();
 }
 
-// Sets an option of a socket (socket(7), tcp(7)).
+// Sets an option of a socket. `level` is the protocol that the option belongs
+// to (socket(7), tcp(7)).
 inline void set_option(int socket, int level, int name, int value) {
     const int result = ::setsockopt(socket, level, name, &value, sizeof value);
     check(result, "setsockopt");
@@ -117,7 +117,8 @@ inline void set_option(int socket, int level, int name, int value) {
 
 // ---- The head of a request --------------------------------------------------
 
-// The head of a request: everything up to and including the first blank line.
+// The head of a request: the request line, the header fields, and the blank
+// line that ends them.
 class RequestHead {
 public:
     static constexpr std::size_t max_bytes = 8192;
@@ -126,9 +127,9 @@ public:
     // pieces, so we remember how far we are and look at each byte once.
     void add(std::string_view piece) {
         const std::size_t room = max_bytes - text_.size();
-        const std::size_t most = std::min(piece.size(), room);
+        const std::size_t usable = std::min(piece.size(), room);
         std::size_t used = 0;
-        while (used < most && !complete_) {
+        while (used < usable && !complete_) {
             look_at(piece[used]);
             ++used;
         }
@@ -136,8 +137,8 @@ public:
         if (used < piece.size()) {
             surplus_ = true;
         }
-        // We never ask recv() for more than this. So there may be more behind a
-        // piece of this size.
+        // receive_head() reads at most this much at once. So if a piece is this
+        // long, more bytes may be waiting.
         if (piece.size() == max_bytes) {
             surplus_ = true;
         }
@@ -151,19 +152,20 @@ public:
         return complete_;
     }
 
-    // Whether we have read all that we allow and found no blank line.
+    // Whether the head has reached its limit without a blank line.
     [[nodiscard]] bool too_long() const {
         return !complete_ && text_.size() == max_bytes;
     }
 
-    // Whether the client has sent or will send more than what is in text(): the
-    // rest of its head, or a body, which one of two header fields announces
+    // Whether the client has sent more than text(), or has announced more: the
+    // rest of its head, or a body. One of two header fields announces a body
     // (RFC 9112, section 6.3).
     [[nodiscard]] bool more_follows() const {
         if (!complete_ || surplus_) {
             return true;
         }
-        return has_field("content-length:") || has_field("transfer-encoding:");
+        return has_line("\ncontent-length:") ||
+               has_line("\ntransfer-encoding:");
     }
 
 private:
@@ -172,6 +174,7 @@ private:
 
     void look_at(char byte) {
         if (byte == '\n') {
+            // If nothing else is on the line, it is the blank line.
             complete_ = (line_ != Line::begun);
             line_ = Line::empty;
         } else if (byte == '\r' && line_ == Line::empty) {
@@ -181,31 +184,36 @@ private:
         }
     }
 
-    // `name` is in lower case. A client may write it in any case.
-    [[nodiscard]] bool has_field(std::string_view name) const {
-        const auto same = [](char ours, char wanted) {
-            return std::tolower(static_cast<unsigned char>(ours)) == wanted;
+    // Whether a line of the head begins like this. `begin` is in lower case and
+    // includes the line end before the line. The client may have written it in
+    // any case.
+    [[nodiscard]] bool has_line(std::string_view begin) const {
+        const auto same = [](char in_head, char in_begin) {
+            const auto byte = static_cast<unsigned char>(in_head);
+            return std::tolower(byte) == in_begin;
         };
-        const std::string field = "\n" + std::string(name);
         const auto found = std::search(text_.begin(), text_.end(),
-                                       field.begin(), field.end(), same);
+                                       begin.begin(), begin.end(), same);
         return found != text_.end();
     }
 
     std::string text_;
-    // A blank line in front of the request is not its end, hence `begun`.
+    // We start as if a line had begun. So a blank line before the request does
+    // not end it (RFC 9112, section 2.2).
     Line line_ = Line::begun;
     bool complete_ = false;
-    // Bytes have arrived that are not part of the head.
+    // Bytes that are not part of the head have arrived, or may have.
     bool surplus_ = false;
 };
 
 // ---- The response -----------------------------------------------------------
 
-// A response. Its body is one text, repeated and cut, so only the first 5,000
-// copies of the text are kept in memory, however long the body is.
+// A response. --body-bytes can ask for a very long body, to see how the server
+// sends it. The body is one short text, repeated and cut. So it is enough to
+// keep some copies of the text in memory, and to send these again and again.
 class Response {
 public:
+    // `fields` are header lines. Each ends with "\r\n".
     Response(const std::string& status, const std::string& fields,
              std::string_view text, std::size_t body_bytes)
         : status_(status) {
@@ -214,11 +222,11 @@ public:
         bytes_ += "Content-Length: " + std::to_string(body_bytes) + "\r\n\r\n";
         head_bytes_ = bytes_.size();
         size_ = head_bytes_ + body_bytes;
-        const std::size_t most = text.size() * max_copies;
-        kept_bytes_ = std::min(body_bytes, most);
+        kept_bytes_ = std::min(body_bytes, text.size() * max_copies);
         while (bytes_.size() < head_bytes_ + kept_bytes_) {
             bytes_ += text;
         }
+        // The last copy may be too long.
         bytes_.resize(head_bytes_ + kept_bytes_);
     }
 
@@ -238,13 +246,17 @@ public:
         return size_;
     }
 
-    // The bytes from `offset` on, as many as lie together in memory. There is
-    // at least one as long as `offset` is less than the size.
+    // A piece of the response that begins at `offset`, which must be less than
+    // the size. Together, the pieces are the whole response.
     [[nodiscard]] std::string_view from(std::size_t offset) const {
         std::size_t begin = offset;
+        // What we keep of a long body are whole copies of the text, so the body
+        // can start over here.
         if (offset >= bytes_.size()) {
-            begin = head_bytes_ + (offset - head_bytes_) % kept_bytes_;
+            const std::size_t in_body = offset - head_bytes_;
+            begin = head_bytes_ + in_body % kept_bytes_;
         }
+        // substr() stops where the kept bytes end, at the latest.
         return std::string_view(bytes_).substr(begin, size_ - offset);
     }
 
@@ -263,24 +275,27 @@ private:
 
 // What the command line says.
 struct Options {
+    // All IPv4 addresses of this machine.
     std::string host = "0.0.0.0";
     std::uint16_t port = 8080;
     // The kernel cuts this down to its own limit, net.core.somaxconn.
     int backlog = std::numeric_limits<int>::max();
     double timeout = 10; // seconds
+    // The size of "Hello, world!".
     std::size_t body_bytes = 13;
     bool quiet = false;
     bool verbose = false;
 
-    // A client must have finished a step that it begins now by this time.
-    [[nodiscard]] Clock::time_point deadline() const {
+    // The time by which a step that begins now must be finished.
+    [[nodiscard]] Clock::time_point new_deadline() const {
         const auto wait = std::chrono::duration<double>(timeout);
         return Clock::now() + std::chrono::round<Clock::duration>(wait);
     }
 };
 
-// All that the server can answer. It is made once and never changes.
+// All responses of the server. They are made once and never change.
 struct Responses {
+    // The date is the one that the article sends.
     explicit Responses(const Options& options)
         : hello("200 OK", "Date: Mon, 1 Jan 1996 01:01:01 GMT\r\n",
                 "Hello, world!", options.body_bytes) {}
@@ -288,5 +303,6 @@ struct Responses {
     Response hello;
     Response too_late = Response::error("408 Request Timeout");
     Response too_large = Response::error("431 Request Header Fields Too Large");
+    // Only 04_select sends this one.
     Response unavailable = Response::error("503 Service Unavailable");
 };

@@ -1,10 +1,12 @@
 // One client, from the first byte of its request to the last byte of its
-// response. Each function is a part of the conversation, and waits until its
-// part is done. So where the program is in this file is where we are in the
-// conversation.
+// response. Each step is a function that returns when the step is done. So the
+// line that the program is at shows how far the conversation is.
 //
-// Read converse() first. It is at the end. "The article" is the one that this
-// tutorial retells: "How To Use Linux epoll with Python".
+// Read converse() first. It is at the end.
+//
+// A side that has sent everything sends an end of file (TCP calls it FIN). A
+// side that gives up sends a reset (RST). "The article" is "How To Use Linux
+// epoll with Python", which this tutorial follows.
 #pragma once
 
 #include "common.h"
@@ -25,32 +27,36 @@
 #include <string>
 #include <string_view>
 
-// A response of at most this size is on its way once send() has taken it. A
-// longer one may take many packets, and wait for the client.
+// The kernel can send a response of at most this size at once. A longer one may
+// have to wait until the client reads.
 constexpr std::size_t short_response = 1024; // bytes
-// We read at most this much from a client that has its response already.
+// When the response is sent, we read at most this much more from a client.
 constexpr std::size_t most_drained = 64'000'000; // bytes
+// We read this much of it at once.
+constexpr std::size_t drain_size = 16384; // bytes
 
 // ---- Calls with a deadline --------------------------------------------------
 
-// From now on recv() (SO_RCVTIMEO) or send() (SO_SNDTIMEO) waits this long at
-// most, and then fails with EAGAIN.
+// Limits how long recv() (SO_RCVTIMEO) or send() (SO_SNDTIMEO) waits from now
+// on. A call that has done nothing by then fails with EAGAIN.
 inline void set_timeout(int socket, int option, Clock::duration wait) {
     using std::chrono::microseconds;
     constexpr auto second = microseconds(1s).count();
-    // Rounded up, because a timeout of 0 would mean to wait forever.
+    // We round up, because a timeout of 0 would mean forever.
     const auto count = std::chrono::ceil<microseconds>(wait).count();
-    const timeval value{static_cast<time_t>(count / second),
-                        static_cast<suseconds_t>(count % second)};
+    timeval value{};
+    value.tv_sec = static_cast<time_t>(count / second);
+    value.tv_usec = static_cast<suseconds_t>(count % second);
     const int result =
         ::setsockopt(socket, SOL_SOCKET, option, &value, sizeof value);
     check(result, "setsockopt");
 }
 
-// Lets the next call wait until the deadline, and returns the flags for it. If
-// the deadline has passed, the call is a last try that does not wait: what we
-// wait for may have come in time, and only we are late.
-inline int wait_until(Clock::time_point deadline, int socket, int option) {
+// Makes the next recv() or send() return by the deadline, at the latest.
+// Returns the flags for that call. After the deadline the call is a last try
+// that does not wait: the client may have been in time, and only we may be
+// late.
+inline int limit_wait(Clock::time_point deadline, int socket, int option) {
     const auto left = deadline - Clock::now();
     if (left <= 0s) {
         return MSG_DONTWAIT;
@@ -59,31 +65,31 @@ inline int wait_until(Clock::time_point deadline, int socket, int option) {
     return 0;
 }
 
-// After recv() or send() has returned -1: throws, unless we should go on.
-// EAGAIN says that there was nothing to do in time, EINTR that a signal
-// interrupted the call.
+// Call this when recv() or send() has returned -1. EAGAIN means that the call
+// could do nothing in time. EINTR means that a signal has interrupted it. For
+// all other errors this throws.
 inline void throw_unless_again(const char* call) {
     if (errno != EAGAIN && errno != EINTR) {
         throw_errno(call);
     }
 }
 
-// recv() with a deadline. Returns the number of bytes, 0 if the client has
-// left, and -1 if nothing has come by the deadline.
+// recv() with a deadline. Returns the number of bytes, 0 if the client sends no
+// more, and -1 if nothing has come by the deadline.
 inline ssize_t receive(int socket, std::span<char> buffer,
                        Clock::time_point deadline) {
     while (true) {
-        const int flags = wait_until(deadline, socket, SO_RCVTIMEO);
+        const int flags = limit_wait(deadline, socket, SO_RCVTIMEO);
+        const bool is_last_try = flags == MSG_DONTWAIT;
         const ssize_t n = ::recv(socket, buffer.data(), buffer.size(), flags);
         if (n != -1) {
             return n;
         }
-        // A client may also leave with a reset, without an end of file.
+        // After a reset the client sends no more, either.
         if (errno == ECONNRESET) {
             return 0;
         }
         throw_unless_again("recv");
-        const bool is_last_try = flags == MSG_DONTWAIT;
         if (is_last_try && errno == EAGAIN) {
             return -1;
         }
@@ -92,28 +98,30 @@ inline ssize_t receive(int socket, std::span<char> buffer,
 
 // ---- What the client has taken of its response ------------------------------
 
-// The number of bytes that we have sent and that the client's kernel has not
-// acknowledged yet. After shutdown() the end of file counts as one byte, too.
+// The number of bytes that send() has taken and that the client's kernel has
+// not acknowledged yet. After shutdown() the end of file counts as one byte,
+// too.
 inline std::size_t unacknowledged(int socket) {
     int bytes = 0;
     check(::ioctl(socket, SIOCOUTQ, &bytes), "ioctl");
     return static_cast<std::size_t>(bytes);
 }
 
-// Whether a client takes its response. However slow it is, it keeps its
-// connection as long as it takes a byte before each deadline.
+// Watches whether a client takes its response. However slow it is, it may go on
+// as long as its kernel acknowledges something before each deadline.
 //
-// send() can't tell us: it only fills the kernel's send buffer, and waits until
-// a good part of that is free again, which can take minutes. So we ask for the
-// acknowledgements.
+// send() can't tell us that. It only fills the kernel's send buffer. When that
+// is full, send() waits until a good part of it is free again, which can take
+// minutes. So we ask the kernel how much the client has acknowledged.
 class Progress {
 public:
     explicit Progress(int socket) : socket_(socket) {}
 
-    // Whether the client has taken any bytes since we last asked. `sent` is the
-    // number of bytes that send() has taken.
+    // Returns whether the client has taken any bytes since the last call.
+    // `sent` says how many bytes we have sent.
     bool has_taken_more(std::size_t sent) {
         const std::size_t before = acknowledged_;
+        // The end of file may count, too, so this could be more than `sent`.
         const std::size_t missing = std::min(unacknowledged(socket_), sent);
         acknowledged_ = sent - missing;
         return acknowledged_ > before;
@@ -126,31 +134,33 @@ private:
 
 // ---- The steps of a conversation --------------------------------------------
 
-// Reads until the blank line. The head stays incomplete if it is too long, or
-// if it does not arrive in time.
+// Reads the head of the request, up to the blank line. It stays incomplete if
+// it is too long, or if it does not arrive in time.
 inline RequestHead receive_head(int socket, const Options& options) {
     RequestHead head;
-    const auto deadline = options.deadline();
+    const auto deadline = options.new_deadline();
     while (!head.complete() && !head.too_long()) {
         std::array<char, RequestHead::max_bytes> buffer;
         const ssize_t n = receive(socket, buffer, deadline);
         if (n == -1) {
             return head;
         }
-        // The client has left. The article's loop does not ask, and spins
-        // forever.
+        // The client sends no more. The loop in the article does not check
+        // this, and spins forever.
         if (n == 0) {
             throw std::runtime_error("the client left before the blank line");
         }
-        head.add({buffer.data(), static_cast<std::size_t>(n)});
+        const auto size = static_cast<std::size_t>(n);
+        head.add(std::string_view(buffer.data(), size));
     }
     return head;
 }
 
-// Prints the request as the article does: a line of dashes, then the request
-// without its last two bytes, which are a line end as a rule.
+// Prints the request as the article does: below a line of dashes, and with one
+// line end in place of its last two bytes, which usually are "\r\n".
 inline void print_request(const RequestHead& head, Console& console) {
-    std::string text = std::string(40, '-') + "\n" + head.text();
+    const std::string dashes(40, '-');
+    std::string text = dashes + "\n" + head.text();
     text.resize(text.size() - 2);
     console.print_request(text + "\n");
 }
@@ -166,19 +176,20 @@ inline const Response& choose_response(const RequestHead& head,
     return responses.too_late;
 }
 
-// Sends all of the response. A long one takes several calls: send() returns
-// when it has handed over as much as there is room for.
+// Sends all of the response. A long one takes several calls: from() returns it
+// in pieces, and send() takes only a part of a piece if the time is up.
 inline void send_response(int socket, const Response& response,
                           Progress& progress, const Options& options) {
     std::size_t sent = 0;
-    auto deadline = options.deadline();
+    auto deadline = options.new_deadline();
     while (sent < response.size()) {
         const std::string_view piece = response.from(sent);
-        int flags = wait_until(deadline, socket, SO_SNDTIMEO);
+        int flags = limit_wait(deadline, socket, SO_SNDTIMEO);
         const bool is_last_try = flags == MSG_DONTWAIT;
+        const bool is_last_piece = sent + piece.size() == response.size();
         // MSG_MORE keeps the last bytes back until shutdown() adds the end of
-        // file. So both leave in one packet.
-        if (sent + piece.size() == response.size()) {
+        // file. So both travel in one packet.
+        if (is_last_piece) {
             flags |= MSG_MORE;
         }
         const ssize_t n = ::send(socket, piece.data(), piece.size(), flags);
@@ -187,42 +198,48 @@ inline void send_response(int socket, const Response& response,
             continue;
         }
         throw_unless_again("send");
+        // Time is up. A client that still takes its response gets more time.
         if (is_last_try && errno == EAGAIN) {
             if (!progress.has_taken_more(sent)) {
                 throw std::runtime_error("the client does not read");
             }
-            deadline = options.deadline();
+            deadline = options.new_deadline();
         }
     }
 }
 
-// Reads and throws away what the client still sends, until it closes. Without
-// this, our close() could meet unread input. The kernel would then send a
-// reset, and the client might lose the part of the response that it has not
-// read yet (RFC 9112, section 9.6).
+// Reads and throws away what the client still sends, as long as we allow it.
+// Without this, there could be unread input when we close. The kernel would
+// then send a reset, and the client might lose the part of the response that it
+// has not read yet (RFC 9112, section 9.6).
 inline void drain(int socket, const Response& response, Progress& progress,
                   const Options& options) {
     std::size_t drained = 0;
-    auto deadline = options.deadline();
+    auto deadline = options.new_deadline();
     while (drained <= most_drained) {
-        std::array<char, 2 * RequestHead::max_bytes> buffer;
+        std::array<char, drain_size> buffer;
+        const bool is_late = deadline <= Clock::now();
         const ssize_t n = receive(socket, buffer, deadline);
-        // The client has closed, too.
         if (n == 0) {
             return;
         }
         if (n > 0) {
             drained += static_cast<std::size_t>(n);
+            // There was something to read, so only we are late.
+            if (is_late) {
+                deadline = options.new_deadline();
+            }
             continue;
         }
-        // Time is up. A client that is still taking its response gets more.
+        // Time is up. We don't wait for a client that has everything.
         if (unacknowledged(socket) == 0) {
             return;
         }
+        // A client that still takes its response gets more time.
         if (!progress.has_taken_more(response.size())) {
             throw std::runtime_error("the client does not read");
         }
-        deadline = options.deadline();
+        deadline = options.new_deadline();
     }
 }
 
@@ -236,16 +253,18 @@ inline void converse(int socket, const Options& options,
     const Response& response = choose_response(head, responses);
     Progress progress(socket);
     send_response(socket, response, progress, options);
-    // The end of file leaves now, together with the last bytes. We don't leave
-    // that to close(), which sends a reset if there is unread input. This can
-    // only fail if the client has left, and then there is nothing to do.
+    // This sends the end of file behind the last bytes. close() would send a
+    // reset instead if there were unread input. shutdown() can only fail if the
+    // client has left, and then there is nothing to do.
     ::shutdown(socket, SHUT_WR);
-    // A client that sends more must not meet our close(), and neither may a
-    // long response that is not on its way yet. So we wait for the client to
-    // close first.
+    // If the client sends anything after our close(), the kernel answers with a
+    // reset, and what is left of the response is lost. So if there is more to
+    // come, or if a long response may still be under way, we wait for the
+    // client to finish first.
     if (head.more_follows() || response.size() > short_response) {
         drain(socket, response, progress, options);
     }
+    // The client has got an error. This reports it.
     if (!head.complete()) {
         throw std::runtime_error(response.status());
     }

@@ -1,16 +1,17 @@
 // 03_threaded: a thread for each client.
 //
 // New since 02_blocking_loop: a slow client holds up only its own thread.
-// conversation.h is the same. What is new is who calls it: see Threads.
+// conversation.h is the same, but each client's thread calls it now. See
+// Threads. And SIGINT and SIGTERM no longer end the program on the spot.
 //
 //   $ ./tour run 03
 //   03_threaded: listening on http://0.0.0.0:8080/
 //   $ curl http://127.0.0.1:8080/                      (in a second terminal)
 //   Hello, world!
 //
-// Read serve() first, near the end. Then Threads.
+// Read serve() first, near the end of this file, and then Threads.
 //
-// Limit: each client takes a thread and its stack, even while it only waits.
+// Limit: each client takes a thread with a stack, even while it sends nothing.
 // 04_select waits for all clients in one thread.
 
 #include "common.h"
@@ -41,8 +42,10 @@ namespace {
 
 std::atomic<bool> stop_requested = false;
 
-// A signal that comes just before accept() does not interrupt it. The server
-// still sees the flag in time, because accept() returns after a tick.
+// We don't end the program on the spot, because a thread may be in the middle
+// of something. A signal that comes just before accept() does not interrupt it.
+// But accept() returns after a tick (see below), and then the server sees the
+// flag.
 void stop(int /*signal*/) {
     stop_requested = true;
 }
@@ -52,7 +55,8 @@ void handle_signals() {
     ::signal(SIGTERM, stop);
     // Without this, send() to a client that has left would end the program.
     ::signal(SIGPIPE, SIG_IGN);
-    // We may have inherited blocked signals from the program that started us.
+    // The program that started us may have blocked signals, and we inherit
+    // that. So we unblock all of them.
     sigset_t none;
     ::sigemptyset(&none);
     check(::sigprocmask(SIG_SETMASK, &none, nullptr), "sigprocmask");
@@ -60,47 +64,49 @@ void handle_signals() {
 
 // ---- The listener -----------------------------------------------------------
 
-// The server waits this long at most before it looks whether to stop, and
-// whether threads have ended.
+// The server looks at least this often whether it must stop, and whether
+// threads have ended.
 constexpr auto tick = 250ms;
 
 // Gives the listener the address that clients connect to.
 void bind_to_address(int listener, const Options& options) {
     sockaddr_in address{};
     address.sin_family = AF_INET; // IPv4
-    // Network byte order: the most significant byte comes first.
+    // The network wants the most significant byte first. htons() sees to that.
     address.sin_port = htons(options.port);
-    // This can't fail: the command line has been checked.
+    // This can't fail, because the command line has been checked.
     ::inet_pton(AF_INET, options.host.c_str(), &address.sin_addr);
-    // bind() takes addresses of every kind, so it wants a pointer to the
-    // general type, and the size.
-    const auto* general = reinterpret_cast<const sockaddr*>(&address);
+    // bind() takes addresses of every kind. So it wants a pointer to sockaddr,
+    // which stands for all of them, and the size of ours.
+    const auto* pointer = reinterpret_cast<const sockaddr*>(&address);
     const std::string port = std::to_string(options.port);
-    const std::string call = "bind " + options.host + ":" + port;
-    check(::bind(listener, general, sizeof address), call.c_str());
+    const std::string what = "bind " + options.host + ":" + port;
+    check(::bind(listener, pointer, sizeof address), what.c_str());
 }
 
-// The kernel holds at most this much of a response that it can't send yet. By
-// default, each client that reads nothing would tie up 3 MB.
+// About this much of a response may wait in the kernel until it can be sent. By
+// default it could be megabytes for each client that reads nothing.
 constexpr int max_unsent = 256 * 1024; // bytes
 
 // Makes the listener, a socket that only accepts connections. The connections
-// inherit its options.
+// inherit the options that we set here.
 Fd listen_on(const Options& options) {
-    // SOCK_STREAM means TCP. SOCK_CLOEXEC keeps the socket from programs that
-    // we might start.
+    // SOCK_STREAM means TCP. With SOCK_CLOEXEC, a program that we start would
+    // not inherit the socket.
     const int type = SOCK_STREAM | SOCK_CLOEXEC;
-    Fd listener(check(::socket(AF_INET, type, 0), "socket"));
-    // Lets us restart at once. Without it, bind() fails for a minute after the
-    // last run, whose connections the kernel still keeps in TIME_WAIT.
+    const int fd = ::socket(AF_INET, type, 0);
+    Fd listener(check(fd, "socket"));
+    // This lets us restart at once. The kernel remembers a connection for a
+    // minute after we have closed it (the state is called TIME_WAIT). Without
+    // this option, bind() would fail for that long.
     set_option(listener.get(), SOL_SOCKET, SO_REUSEADDR, 1);
     set_option(listener.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, max_unsent);
     bind_to_address(listener.get(), options);
-    // accept() waits this long at most. The connections inherit this, too, and
-    // set a timeout of their own before each call.
+    // accept() waits this long at most. The connections inherit this, too, but
+    // limit_wait() replaces it before each call on them.
     set_timeout(listener.get(), SO_RCVTIMEO, tick);
-    // From now on the kernel answers clients. They wait in the backlog, a
-    // queue, until we accept them.
+    // From now on the kernel lets clients connect. They wait in a queue, the
+    // backlog, until we accept them.
     check(::listen(listener.get(), options.backlog), "listen");
     return listener;
 }
@@ -109,10 +115,12 @@ Fd listen_on(const Options& options) {
 // a signal comes. Throws if we are out of descriptors or memory.
 Fd accept_client(int listener) {
     while (true) {
+        // accept4() is accept() with flags. SOCK_CLOEXEC is not inherited.
         Fd socket(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
         if (socket.get() != -1) {
             return socket;
         }
+        // A tick has passed, or there was a signal. serve() looks what to do.
         if (errno == EAGAIN || errno == EINTR) {
             return Fd();
         }
@@ -127,11 +135,12 @@ constexpr auto retry_pause = 100ms;
 
 // ---- Threads: what this stage is about --------------------------------------
 
-// At most this many clients are served at once. Others wait in the backlog.
+// At most this many clients are served at once (--max-threads). The others wait
+// in the backlog.
 std::size_t max_threads = 10000;
 
-// One client and the thread that serves it. A std::jthread joins its thread in
-// its destructor. (libc++ has it from LLVM 20 on.)
+// One client and the thread that serves it. The destructor of a std::jthread
+// joins the thread. (libc++ has std::jthread from LLVM 20 on.)
 struct Client {
     Fd socket;
     std::jthread thread{};
@@ -166,12 +175,13 @@ public:
     // Joins the threads whose clients are finished.
     void join_finished() {
         std::list<Client> finished;
+        // Only the swap needs the lock.
         {
             const std::lock_guard lock(clients_mutex_);
             finished.swap(finished_);
         }
-        // Here the destructor of `finished` joins the threads. That may wait
-        // for a thread's last steps, so we don't hold the lock.
+        // Here the destructor of `finished` joins the threads. It may have to
+        // wait for a thread's last steps.
     }
 
     // Waits up to a tick for room. Returns whether there is room for one more
@@ -185,7 +195,7 @@ public:
     }
 
     // Serves the client in a thread of its own. Throws if there is no memory
-    // for the client. If there is no thread, this waits for one.
+    // for the client. If no thread can be started, this tries again and again.
     void add(Fd socket) {
         const auto client = insert(std::move(socket));
         while (!stop_requested) {
@@ -193,19 +203,21 @@ public:
                 start_thread(client);
                 return;
             } catch (const std::exception& error) {
-                // There will be a thread again when other clients are
-                // finished. This one has been accepted, so we keep it.
+                // When other clients have finished, we can start a thread
+                // again. We have accepted this client, so we keep it until
+                // then.
                 console_.complain(reason_of(error));
                 std::this_thread::sleep_for(retry_pause);
                 join_finished();
             }
         }
+        // We must stop, and this client has no thread.
         finish(client);
     }
 
 private:
-    // A list's iterator stays valid when other clients come and go, and when
-    // its client moves to the other list.
+    // Where a client is in its list. This stays valid when other clients come
+    // and go, and when the client moves to the other list.
     using Place = std::list<Client>::iterator;
 
     Place insert(Fd socket) {
@@ -216,12 +228,13 @@ private:
 
     void start_thread(Place client) {
         try {
-            // The thread may end before this assignment is done. That is fine:
-            // only the main thread touches `thread`, here and when it joins.
+            // The thread may finish the client before this assignment is done.
+            // That is fine, because only the main thread uses `thread`, here
+            // and when it joins.
             client->thread =
                 std::jthread([this, client] { serve_client(client); });
         } catch (const std::system_error& error) {
-            // The library does not say what it has tried to do.
+            // The error does not say what has failed.
             throw std::system_error(error.code(), "thread");
         }
     }
@@ -237,8 +250,8 @@ private:
         finish(client);
     }
 
-    // Closes the connection. The client's own thread does this at its end, and
-    // the main thread joins it later.
+    // Closes the connection, and moves the client to the finished ones. This is
+    // the last that a client's thread does. The main thread joins it later.
     void finish(Place client) {
         const std::lock_guard lock(clients_mutex_);
         client->socket = Fd();
@@ -251,7 +264,7 @@ private:
     const Options& options_;
     const Responses& responses_;
     Console& console_;
-    // Says that a client has moved to the list of the finished ones.
+    // Tells the main thread that a client has moved to finished_.
     std::condition_variable client_finished_;
     // Guards the two lists. It also keeps a thread from closing its socket
     // while the destructor of Threads uses it.
@@ -279,8 +292,9 @@ void serve(const Options& options, const Responses& responses,
                 threads.add(std::move(socket));
             }
         } catch (const std::exception& error) {
-            // We are out of descriptors or memory. Clients wait in the backlog,
-            // and we must not spin here.
+            // We are out of descriptors or memory. At worst, this has cost the
+            // client at hand. The next ones wait in the backlog. If we went on
+            // at once, we would fail again, and spin.
             console.complain(reason_of(error));
             std::this_thread::sleep_for(retry_pause);
         }
@@ -295,6 +309,7 @@ void add_stage_options(CLI::App& app) {
 
 } // namespace
 
+// run(), in console.h, reads the command line and calls serve().
 int main(int argc, char** argv) {
     const Program program{"03_threaded",
                           "Serves each client in a thread of its own.", serve,

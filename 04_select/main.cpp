@@ -1,18 +1,18 @@
 // 04_select: one thread for all clients.
 //
-// New since 03_threaded: no call on a socket waits. A call that can't go on
-// fails with EAGAIN, and the program waits in one place only, in select(), for
-// all clients at once. Compare conversation.h of 03 with connection.h: the
-// loops have become a state.
+// New since 03_threaded: the sockets are non-blocking, so a call that would
+// have to wait fails with EAGAIN. The program waits in pselect() only, for all
+// clients at once. A loop in conversation.h of 03 is a state in connection.h.
 //
 //   $ ./tour run 04
 //   04_select: listening on http://0.0.0.0:8080/
 //   $ curl http://127.0.0.1:8080/                      (in a second terminal)
 //   Hello, world!
 //
-// Read serve() first, then server.h, connection.h and poller.h.
+// Read serve() first, near the end, then poller.h, server.h and connection.h.
 //
-// Limit: from descriptor 1024 on, clients get 503. 05_poll has no such limit.
+// Limit: select() can't watch descriptor 1024 or a higher one. A client that
+// gets one is answered with 503. 05_poll has no such limit.
 
 #include "common.h"
 #include "console.h"
@@ -42,7 +42,8 @@ void handle_signals() {
     ::signal(SIGTERM, stop);
     // Without this, send() to a client that has left would end the program.
     ::signal(SIGPIPE, SIG_IGN);
-    // SIGINT and SIGTERM are blocked, except while Poller::wait() waits.
+    // From now on these two are blocked: they get through to stop() only while
+    // Poller::wait() waits. Until then they are pending.
     sigset_t blocked;
     ::sigemptyset(&blocked);
     ::sigaddset(&blocked, SIGINT);
@@ -50,8 +51,9 @@ void handle_signals() {
     check(::sigprocmask(SIG_SETMASK, &blocked, nullptr), "sigprocmask");
 }
 
-// Under load a wait finds something ready at once, and then no signal gets
-// through to stop(). So we also ask for signals that are pending.
+// If a client is ready, a wait returns at once, and a signal stays pending.
+// Under load this can happen in every round. So we also look for signals that
+// are pending.
 bool is_stopping() {
     sigset_t pending;
     ::sigpending(&pending);
@@ -66,36 +68,38 @@ bool is_stopping() {
 void bind_to_address(int listener, const Options& options) {
     sockaddr_in address{};
     address.sin_family = AF_INET; // IPv4
-    // Network byte order: the most significant byte comes first.
+    // The network wants the most significant byte first. htons() sees to that.
     address.sin_port = htons(options.port);
-    // This can't fail: the command line has been checked.
+    // This can't fail, because the command line has been checked.
     ::inet_pton(AF_INET, options.host.c_str(), &address.sin_addr);
-    // bind() takes addresses of every kind, so it wants a pointer to the
-    // general type, and the size.
-    const auto* general = reinterpret_cast<const sockaddr*>(&address);
+    // bind() takes addresses of every kind. So it wants a pointer to sockaddr,
+    // which stands for all of them, and the size of ours.
+    const auto* pointer = reinterpret_cast<const sockaddr*>(&address);
     const std::string port = std::to_string(options.port);
-    const std::string call = "bind " + options.host + ":" + port;
-    check(::bind(listener, general, sizeof address), call.c_str());
+    const std::string what = "bind " + options.host + ":" + port;
+    check(::bind(listener, pointer, sizeof address), what.c_str());
 }
 
-// The kernel holds at most this much of a response that it can't send yet. By
-// default, each client that reads nothing would tie up 3 MB.
+// About this much of a response may wait in the kernel until it can be sent. By
+// default it could be megabytes for each client that reads nothing.
 constexpr int max_unsent = 256 * 1024; // bytes
 
 // Makes the listener, a socket that only accepts connections. The connections
-// inherit its options.
+// inherit the options that we set here.
 Fd listen_on(const Options& options) {
-    // SOCK_STREAM means TCP. SOCK_CLOEXEC keeps the socket from programs that
-    // we might start.
+    // SOCK_STREAM means TCP. With SOCK_CLOEXEC, a program that we start would
+    // not inherit the socket. With SOCK_NONBLOCK, accept() does not wait.
     const int type = SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
-    Fd listener(check(::socket(AF_INET, type, 0), "socket"));
-    // Lets us restart at once. Without it, bind() fails for a minute after the
-    // last run, whose connections the kernel still keeps in TIME_WAIT.
+    const int fd = ::socket(AF_INET, type, 0);
+    Fd listener(check(fd, "socket"));
+    // This lets us restart at once. The kernel remembers a connection for a
+    // minute after we have closed it (the state is called TIME_WAIT). Without
+    // this option, bind() would fail for that long.
     set_option(listener.get(), SOL_SOCKET, SO_REUSEADDR, 1);
     set_option(listener.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, max_unsent);
     bind_to_address(listener.get(), options);
-    // From now on the kernel answers clients. They wait in the backlog, a
-    // queue, until we accept them.
+    // From now on the kernel lets clients connect. They wait in a queue, the
+    // backlog, until we accept them.
     check(::listen(listener.get(), options.backlog), "listen");
     return listener;
 }
@@ -115,6 +119,7 @@ void serve(const Options& options, const Responses& responses,
 
 } // namespace
 
+// run(), in console.h, reads the command line and calls serve().
 int main(int argc, char** argv) {
     const Program program{"04_select",
                           "Serves all clients from one thread, with select().",

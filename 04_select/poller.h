@@ -1,8 +1,12 @@
 // What this stage is about: telling the kernel what we wait for, and waiting,
-// with select(). The stages after this one exchange this file, and little else.
+// with select(). The later stages replace this file, and change little else.
 //
-// select() takes sets of descriptors, and overwrites them with its answer. So
-// each wait hands it copies, and then searches them, descriptor by descriptor.
+// select() takes sets of descriptors. A set (fd_set) has one bit for each
+// descriptor below FD_SETSIZE (1024). FD_SET() sets the bit, FD_CLR() clears
+// it, and FD_ISSET() asks for it. select() overwrites the sets with its answer.
+// So we pass copies, and look at every bit afterwards.
+//
+// pselect() is select() with a signal mask and a finer timeout.
 #pragma once
 
 #include "common.h"
@@ -18,7 +22,7 @@
 #include <thread>
 #include <vector>
 
-// What we wait for with one descriptor.
+// What we wait for on one descriptor.
 enum class Want { nothing, read, write };
 
 class Poller {
@@ -26,31 +30,35 @@ public:
     Poller() {
         FD_ZERO(&reading_);
         FD_ZERO(&writing_);
+        // All descriptors may be ready at once.
         ready_.reserve(FD_SETSIZE);
     }
 
-    // Reserves the memory for one more descriptor, so that the other functions
-    // allocate none and can't fail halfway. Returns false if no fd_set can hold
-    // the descriptor. Then it counts as ready in every wait, and waits are
-    // short.
+    // Call this before watch(). It makes room for one more descriptor, so that
+    // the other functions need no memory. Returns false if no fd_set can hold
+    // the descriptor. Then every wait is short, and returns it as ready.
     bool add(int fd) {
         if (fd < FD_SETSIZE) {
             return true;
         }
-        const std::size_t most = beyond_.size() + 1;
-        if (most > beyond_.capacity()) {
-            ready_.reserve(FD_SETSIZE + 2 * most);
-            beyond_.reserve(2 * most);
+        if (beyond_.size() == beyond_.capacity()) {
+            // As in a push_back(), the room doubles, so this happens rarely.
+            const std::size_t room = 2 * (beyond_.size() + 1);
+            ready_.reserve(FD_SETSIZE + room);
+            beyond_.reserve(room);
         }
         return false;
     }
 
-    // From now on we wait for this.
+    // From now on, wait() waits for this.
     void watch(int fd, Want want) {
-        // FD_SET() would write past the end of the set.
+        // FD_SET() would write past the end of the set. So we keep a list of
+        // these descriptors.
         if (fd >= FD_SETSIZE) {
             std::erase(beyond_, fd);
-            beyond_.push_back(fd);
+            if (want != Want::nothing) {
+                beyond_.push_back(fd);
+            }
             return;
         }
         highest_ = std::max(highest_, fd);
@@ -68,40 +76,40 @@ public:
     // (07_epoll_edge needs this.)
     void again(int /*fd*/) {}
 
-    // Call this just before close(). The kernel will give the number to another
-    // client.
+    // Call this just before close(), because the kernel may give the number to
+    // the next client.
     void forget(int fd) {
-        if (fd >= FD_SETSIZE) {
-            std::erase(beyond_, fd);
-        } else {
-            watch(fd, Want::nothing);
-        }
+        watch(fd, Want::nothing);
     }
 
     // Waits until a descriptor is ready, a signal comes, or `until` has passed.
     void wait(Clock::time_point until) {
+        // No event tells us about these.
         if (!beyond_.empty()) {
             until = std::min(until, Clock::now() + short_wait);
         }
         const timespec limit = time_until(until);
-        // Signals can come during this call only. Elsewhere they are blocked,
-        // so none is lost between is_stopping() and the wait.
+        // Signals get through during the wait only, and end it. So none is
+        // missed: one that comes between is_stopping() and the wait ends the
+        // wait at once.
         sigset_t none;
         ::sigemptyset(&none);
         // We work on copies: select() leaves only the ready descriptors in
         // them.
         fd_set readable = reading_;
         fd_set writable = writing_;
+        ready_.assign(beyond_.begin(), beyond_.end());
+        // The first argument is how many bits the kernel looks at. The third
+        // set, which we don't use, is for exceptional conditions.
         const int n = ::pselect(highest_ + 1, &readable, &writable, nullptr,
                                 &limit, &none);
-        ready_.assign(beyond_.begin(), beyond_.end());
+        if (n == -1 && errno == EINTR) {
+            return;
+        }
+        if (n == -1 && errno != ENOMEM) {
+            throw_errno("pselect");
+        }
         if (n == -1) {
-            if (errno == EINTR) {
-                return;
-            }
-            if (errno != ENOMEM) {
-                throw_errno("pselect");
-            }
             // The kernel had no memory for the sets. The copies are unchanged,
             // so every descriptor that we wait for counts as ready. No socket
             // blocks, so the server can just try them all.
@@ -114,12 +122,12 @@ public:
         }
     }
 
-    // After a wait: whether there are ready descriptors that nobody has taken.
+    // Whether take_ready() can return one more descriptor.
     [[nodiscard]] bool has_ready() const {
         return !ready_.empty();
     }
 
-    // Takes one of them. Each comes once.
+    // Returns a ready descriptor, and takes it off the list.
     int take_ready() {
         const int fd = ready_.back();
         ready_.pop_back();
@@ -127,23 +135,27 @@ public:
     }
 
 private:
+    // How long we wait if no event can tell us what is ready.
     static constexpr auto short_wait = 50ms;
 
+    // The time that is left, in the form that the wait takes.
     static timespec time_until(Clock::time_point until) {
         using std::chrono::nanoseconds;
         constexpr auto second = nanoseconds(1s).count();
         const Clock::duration zero{};
         const nanoseconds left = std::max(until - Clock::now(), zero);
-        return {static_cast<time_t>(left.count() / second),
-                static_cast<long>(left.count() % second)};
+        timespec limit{};
+        limit.tv_sec = static_cast<time_t>(left.count() / second);
+        limit.tv_nsec = static_cast<long>(left.count() % second);
+        return limit;
     }
 
     fd_set reading_;
     fd_set writing_;
-    // No descriptor in the sets is higher.
+    // No descriptor in the sets is higher than this.
     int highest_ = 0;
     // Descriptors that no fd_set can hold.
     std::vector<int> beyond_;
-    // What the last wait has found, and nobody has taken yet.
+    // What the last wait has found and take_ready() has not returned yet.
     std::vector<int> ready_;
 };

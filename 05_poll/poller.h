@@ -1,9 +1,11 @@
 // What this stage is about: telling the kernel what we wait for, and waiting,
 // with poll().
 //
-// poll() takes an array with an entry for each descriptor. Its answer has a
-// field of its own there, so we need no copies. An entry's place in our array
-// is its descriptor's number, so we never search for it.
+// poll() takes an array with an entry for each descriptor. In `events` we say
+// what we wait for. The kernel writes its answer to `revents`, so we need no
+// copies. The entry for descriptor n is entries_[n], so we never search for it.
+//
+// ppoll() is poll() with a signal mask and a finer timeout.
 #pragma once
 
 #include "common.h"
@@ -19,23 +21,26 @@
 #include <thread>
 #include <vector>
 
-// What we wait for with one descriptor.
+// What we wait for on one descriptor.
 enum class Want { nothing, read, write };
 
 class Poller {
 public:
-    // Reserves the memory for one more descriptor, so that the other functions
-    // allocate none and can't fail halfway.
+    // Call this before watch(). It makes the descriptor's entry, so that the
+    // other functions need no memory.
     void add(int fd) {
         const std::size_t size = static_cast<std::size_t>(fd) + 1;
         if (size > entries_.size()) {
             entries_.resize(size, unused);
         }
+        // All descriptors may be ready at once.
         ready_.reserve(entries_.capacity());
     }
 
-    // From now on we wait for this.
+    // From now on, wait() waits for this.
     void watch(int fd, Want want) {
+        // With Want::nothing, too, the entry keeps its descriptor, so that
+        // forget() does not drop it.
         pollfd entry{fd, 0, 0};
         if (want == Want::read) {
             entry.events = POLLIN;
@@ -50,12 +55,13 @@ public:
     // needs this.)
     void again(int /*fd*/) {}
 
-    // Call this just before close(). The kernel will give the number to another
-    // client.
+    // Call this just before close(), because the kernel may give the number to
+    // the next client.
     void forget(int fd) {
         entries_[static_cast<std::size_t>(fd)] = unused;
-        // poll() refuses an array that is longer than RLIMIT_NOFILE, and that
-        // limit can be lowered while we run. So we keep the array short.
+        // poll() refuses an array that is longer than our limit of descriptors
+        // (RLIMIT_NOFILE). The limit can be lowered while we run. So we keep
+        // the array short.
         while (!entries_.empty() && entries_.back().fd < 0) {
             entries_.pop_back();
         }
@@ -64,32 +70,39 @@ public:
     // Waits until a descriptor is ready, a signal comes, or `until` has passed.
     void wait(Clock::time_point until) {
         const timespec limit = time_until(until);
-        // Signals can come during this call only. Elsewhere they are blocked,
-        // so none is lost between is_stopping() and the wait.
+        // Signals get through during the wait only, and end it. So none is
+        // missed: one that comes between is_stopping() and the wait ends the
+        // wait at once.
         sigset_t none;
         ::sigemptyset(&none);
         const int n = ::ppoll(entries_.data(), entries_.size(), &limit, &none);
+        if (n == -1 && errno == EINTR) {
+            return;
+        }
+        // ENOMEM: the kernel has no memory for the array. EINVAL: RLIMIT_NOFILE
+        // has been lowered, and the array is longer now.
+        if (n == -1 && errno != ENOMEM && errno != EINVAL) {
+            throw_errno("ppoll");
+        }
         if (n == -1) {
-            if (errno != EINTR) {
-                make_all_ready();
-            }
+            make_all_ready();
             return;
         }
         for (const pollfd& entry : entries_) {
-            // This may be an error or a hang-up, too. The next call on the
-            // socket says which.
+            // The answer may also be that there is an error, or that the client
+            // has left. The next call on the socket says so.
             if (entry.revents != 0) {
                 ready_.push_back(entry.fd);
             }
         }
     }
 
-    // After a wait: whether there are ready descriptors that nobody has taken.
+    // Whether take_ready() can return one more descriptor.
     [[nodiscard]] bool has_ready() const {
         return !ready_.empty();
     }
 
-    // Takes one of them. Each comes once.
+    // Returns a ready descriptor, and takes it off the list.
     int take_ready() {
         const int fd = ready_.back();
         ready_.pop_back();
@@ -100,24 +113,24 @@ private:
     // poll() ignores an entry whose descriptor is negative.
     static constexpr pollfd unused{-1, 0, 0};
 
+    // How long we wait if no event can tell us what is ready.
     static constexpr auto short_wait = 50ms;
 
+    // The time that is left, in the form that the wait takes.
     static timespec time_until(Clock::time_point until) {
         using std::chrono::nanoseconds;
         constexpr auto second = nanoseconds(1s).count();
         const Clock::duration zero{};
         const nanoseconds left = std::max(until - Clock::now(), zero);
-        return {static_cast<time_t>(left.count() / second),
-                static_cast<long>(left.count() % second)};
+        timespec limit{};
+        limit.tv_sec = static_cast<time_t>(left.count() / second);
+        limit.tv_nsec = static_cast<long>(left.count() % second);
+        return limit;
     }
 
-    // The kernel had no memory for the array (ENOMEM), or RLIMIT_NOFILE is now
-    // below its length (EINVAL). No socket blocks, so the server can just try
-    // them all, from time to time.
+    // Pauses, and then counts everything that we wait for as ready. No socket
+    // blocks, so the server can just try them all.
     void make_all_ready() {
-        if (errno != ENOMEM && errno != EINVAL) {
-            throw_errno("ppoll");
-        }
         std::this_thread::sleep_for(short_wait);
         for (const pollfd& entry : entries_) {
             if (entry.events != 0) {
@@ -126,8 +139,8 @@ private:
         }
     }
 
-    // By descriptor.
+    // entries_[n] is the entry of descriptor n.
     std::vector<pollfd> entries_;
-    // What the last wait has found, and nobody has taken yet.
+    // What the last wait has found and take_ready() has not returned yet.
     std::vector<int> ready_;
 };

@@ -1,5 +1,5 @@
-// All clients: admitting them, giving each its turn, and ending those whose
-// time is up.
+// All clients: accepting them, giving each its turn, and closing the
+// connections that are over.
 //
 // Read run_round() first.
 #pragma once
@@ -19,23 +19,33 @@
 #include <unordered_map>
 #include <utility>
 
-// We do at most this much in one round of the event loop, so that nobody waits
-// for long: clients accepted, clients whose time is up, calls for one client.
+// Nobody must wait for long, neither a client nor a signal. So there are limits
+// to what we do in one round of the event loop.
+// At most this many ready descriptors have their turn.
+constexpr int max_served = 256;
+// At most this many clients are accepted.
 constexpr int max_accepted = 64;
+// At most this many clients are served because their time is up.
 constexpr int max_expired = 64;
+// In its turn, a client gets at most this many calls.
 constexpr int max_calls = 16;
 
-// How long we wait when we are out of descriptors or memory.
+// We accept nobody for this long when we are out of descriptors or memory.
 constexpr auto retry_pause = 100ms;
 
-// Returns the connection to the next client in the backlog, or none if nobody
-// waits there. Throws if we are out of descriptors or memory.
+// Returns the connection to the next client in the backlog, or none (-1) if
+// nobody waits there. Throws if we are out of descriptors or memory.
 inline Fd accept_client(int listener) {
+    // accept4() is accept() with flags. A connection does not inherit these two
+    // from the listener.
     const int flags = SOCK_CLOEXEC | SOCK_NONBLOCK;
     while (true) {
         Fd socket(::accept4(listener, nullptr, nullptr, flags));
-        if (socket.get() != -1 || errno == EAGAIN) {
+        if (socket.get() != -1) {
             return socket;
+        }
+        if (errno == EAGAIN) {
+            return Fd();
         }
         if (!should_accept_again(errno)) {
             throw_errno("accept");
@@ -54,12 +64,18 @@ public:
     }
 
     // One round of the event loop: waits until there is something to do, and
-    // does it.
+    // does it, or some of it.
     void run_round() {
-        // This is the only place where the program waits for clients.
-        poller_.wait(next_deadline());
-        while (poller_.has_ready()) {
-            handle_ready(poller_.take_ready());
+        // The last round may have left something to do.
+        if (!poller_.has_ready()) {
+            // This is the only place where the program waits for clients.
+            poller_.wait(next_deadline());
+        }
+        int count = 0;
+        while (poller_.has_ready() && count < max_served) {
+            const int fd = poller_.take_ready();
+            handle_ready(fd);
+            ++count;
         }
         expire_connections();
         if (!accepting_ && retry_at_ <= Clock::now()) {
@@ -68,13 +84,14 @@ public:
     }
 
 private:
-    // A list's iterator stays valid when other connections come and go.
+    // Where a connection is in the list. This stays valid when other
+    // connections come and go.
     using Place = std::list<Connection>::iterator;
 
     // ---- Deadlines ----------------------------------------------------------
 
     [[nodiscard]] Clock::time_point next_deadline() const {
-        // Without any deadline, any long time will do.
+        // If there is no deadline, any long time will do.
         auto until = Clock::now() + 1h;
         if (!accepting_) {
             until = retry_at_;
@@ -85,9 +102,9 @@ private:
         return until;
     }
 
-    // The first connection is the one with the earliest deadline. Serving a
-    // late client gives it a new deadline or removes it. Either way there is
-    // another first one then.
+    // Serves the clients whose time is up. They come first in the list. Each of
+    // them is removed or gets a new deadline, and then the next one comes
+    // first.
     void expire_connections() {
         const auto now = Clock::now();
         for (int count = 0; count < max_expired; ++count) {
@@ -102,13 +119,11 @@ private:
 
     void handle_ready(int fd) {
         if (fd == listener_.get()) {
-            if (accepting_) {
-                accept_clients();
-            }
+            accept_clients();
             return;
         }
-        // The event may be stale: an earlier one in this round may have ended
-        // the client.
+        // The event may be stale: since the wait that reported it, the client's
+        // time may have been up, and its connection closed.
         const auto found = by_descriptor_.find(fd);
         if (found != by_descriptor_.end()) {
             serve_client(found->second);
@@ -129,9 +144,9 @@ private:
             // More clients may wait in the backlog.
             poller_.again(listener_.get());
         } catch (const std::exception& error) {
-            // We are out of descriptors or memory. At worst, one client is
-            // lost. The next ones wait in the backlog, and we must not spin
-            // here.
+            // We are out of descriptors or memory. At worst, this has cost the
+            // client at hand. The next ones wait in the backlog. If we went on
+            // at once, we would fail again, and spin.
             console_.complain(reason_of(error));
             pause_accepting();
         }
@@ -145,14 +160,13 @@ private:
 
     void resume_accepting() {
         accepting_ = true;
+        // If clients are waiting in the backlog, the next wait says so.
         poller_.watch(listener_.get(), Want::read);
-        // Clients may be waiting in the backlog.
-        poller_.again(listener_.get());
     }
 
-    // Takes on a client, with all the memory that serving it can need, apart
-    // from its own request. Throws if there is too little. Then this client is
-    // lost, and everything else is as before.
+    // Takes on a client. This allocates all that we need in order to serve it,
+    // except for the text of its request. If there is too little memory, this
+    // throws. Then the client is lost, and everything else is as before.
     void admit(Fd socket) {
         const int fd = socket.get();
         poller_.add(fd);
@@ -170,16 +184,18 @@ private:
 
     // ---- One client's turn --------------------------------------------------
 
-    // Gives a client its turn.
+    // Gives a client its turn: makes its calls, looks at its deadline, and
+    // tells the poller what it waits for next. Removes the client if it is
+    // over.
     void serve_client(Place place) {
         Connection& connection = *place;
         const auto deadline_before = connection.deadline();
         try {
             make_calls(connection);
-            // A deadline counts only now, after a try at the socket. What we
-            // wait for may have come in time, and only we are late.
+            // We look at the deadline only now, after the calls. The client may
+            // have been in time, and only we may be late.
             if (is_late(connection)) {
-                connection.expire();
+                connection.handle_deadline();
                 make_calls(connection);
             }
             update_interest(connection);
@@ -192,8 +208,8 @@ private:
         if (connection.state() == State::over) {
             remove(place);
         } else if (connection.deadline() != deadline_before) {
-            // The list is in the order of the deadlines. A renewed deadline is
-            // the latest.
+            // The list is in the order of the deadlines. All clients get the
+            // same time, so a new deadline is the latest.
             connections_.splice(connections_.end(), connections_, place);
         }
     }
@@ -217,16 +233,16 @@ private:
     }
 
     void update_interest(const Connection& connection) {
-        const int fd = connection.descriptor();
         if (connection.state() == State::over) {
             return;
         }
+        const int fd = connection.descriptor();
         if (connection.state() == State::sending) {
             poller_.watch(fd, Want::write);
         } else {
             poller_.watch(fd, Want::read);
         }
-        // The turn was over, but there may be more to do.
+        // The client has used up its calls, but there may be more to do.
         if (!connection.is_blocked()) {
             poller_.again(fd);
         }
@@ -238,7 +254,7 @@ private:
         by_descriptor_.erase(fd);
         // This closes the socket.
         connections_.erase(place);
-        // A descriptor has come back, so a waiting client can have it.
+        // A descriptor is free again, so a client in the backlog can have it.
         if (!accepting_) {
             resume_accepting();
         }
@@ -249,10 +265,10 @@ private:
     Console& console_;
     Fd listener_;
     Poller poller_;
-    // In the order of their deadlines.
+    // The connection with the earliest deadline comes first.
     std::list<Connection> connections_;
     std::unordered_map<int, Place> by_descriptor_;
     bool accepting_ = true;
-    // When we try to accept again, if we don't accept now.
+    // If we don't accept now, we try it again at this time.
     Clock::time_point retry_at_;
 };

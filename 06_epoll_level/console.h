@@ -1,6 +1,7 @@
-// You may skip this file. It holds what every server needs and no stage is
-// about: printing without ever waiting, and the command line. The same file is
-// in all seven folders.
+// You may skip this file. Every server needs it, and no stage is about it: it
+// prints without ever waiting, and it reads the command line. All that you need
+// to know is that run(), at the end, calls the serve() of main.cpp. The same
+// file is in all seven folders.
 #pragma once
 
 #include "common.h"
@@ -34,29 +35,40 @@
 
 // Some characters are not controls, but are invisible or reverse the direction
 // of the text. With them a client could make one line on our screen look like
-// another.
+// another. These are the ones that Unicode calls default-ignorable, and some
+// more.
 inline bool is_deceptive(wchar_t c) {
     struct Range {
         wchar_t first;
         wchar_t last;
     };
     static constexpr Range ranges[] = {
+        {0x00AD, 0x00AD},   // the soft hyphen
+        {0x034F, 0x034F},   // a joiner
         {0x061C, 0x061C},   // a mark that sets the direction
-        {0x180E, 0x180E},   // no width
+        {0x115F, 0x1160},   // fillers
+        {0x17B4, 0x17B5},   // vowels without a form
+        {0x180B, 0x180F},   // selectors of a variant, a separator
         {0x200B, 0x200F},   // no width, and two marks of direction
         {0x2028, 0x202E},   // separators of lines, and directions
         {0x2060, 0x206F},   // no width, and directions
+        {0x3164, 0x3164},   // a filler
+        {0xFE00, 0xFE0F},   // selectors of a variant
         {0xFEFF, 0xFEFF},   // no width (the byte order mark)
-        {0xFFF9, 0xFFFB},   // annotations
-        {0xE0000, 0xE007F}, // tags
+        {0xFFA0, 0xFFA0},   // a filler
+        {0xFFF0, 0xFFFB},   // annotations
+        {0x1BCA0, 0x1BCA3}, // controls of shorthand
+        {0x1D173, 0x1D17A}, // controls of musical notes
+        {0xE0000, 0xE0FFF}, // tags, and selectors of a variant
     };
     return std::any_of(std::begin(ranges), std::end(ranges), [c](Range range) {
         return c >= range.first && c <= range.last;
     });
 }
 
-// The length in bytes of the first character, if a terminal may show it. It is
-// well-formed UTF-8 then, and not a control. 0 if a terminal may not show it.
+// The length in bytes of the first character, or 0 if we must not print it. We
+// print well-formed UTF-8. Of the control characters we only print tabs and
+// line ends.
 inline std::size_t printable_bytes(std::string_view text) {
     const char first = text.front();
     if (first == '\t' || first == '\n') {
@@ -103,18 +115,24 @@ inline std::string escaped(std::string_view text) {
 // ---- Printing without ever waiting ------------------------------------------
 
 // Writes to stdout or stderr without waiting. If nobody reads, text is lost,
-// and the server goes on. The open file is shared with the shell and with other
-// programs, so we change neither its flags nor its offset.
+// and the server goes on.
 //
-// One case is left in which a write can wait: another program fills a pipe that
-// it shares with us, just between our poll() and our write().
+// We share the open file with the shell and with other programs. So we don't
+// make it non-blocking, because that would change it for all of them. A
+// terminal or a pipe we open once more, for us alone and non-blocking. A log
+// file we don't, because then we would overwrite each other's text.
+//
+// A write can still wait for a slow disk, and for a terminal or a pipe that
+// belongs to another user, because that can't be opened once more.
 class Output {
 public:
     explicit Output(int fd) : fd_(fd) {
         struct stat about {};
-        is_file_ = ::fstat(fd, &about) == 0 && S_ISREG(about.st_mode);
-        if (::isatty(fd) == 1) {
-            open_terminal();
+        const int result = ::fstat(fd, &about);
+        is_file_ = result == 0 && S_ISREG(about.st_mode);
+        const bool is_pipe = result == 0 && S_ISFIFO(about.st_mode);
+        if (is_pipe || ::isatty(fd) == 1) {
+            open_once_more();
         }
     }
 
@@ -131,22 +149,27 @@ public:
     }
 
 private:
-    // poll() calls a terminal writable even if it has room for one byte only,
-    // and a longer write would wait. So we open the terminal once more, for us
-    // alone and non-blocking. It has no file offset, so nothing is lost.
-    void open_terminal() {
+    // poll() alone is not enough. A terminal has room even if that is for one
+    // byte only, and a longer write would wait. And another program may fill a
+    // pipe between our poll() and our write(). Terminals and pipes have no file
+    // offset, so nothing is overwritten.
+    void open_once_more() {
+        // What is open for reading only stays so.
+        if ((::fcntl(fd_, F_GETFL) & O_ACCMODE) == O_RDONLY) {
+            return;
+        }
         std::array<char, 32> path{};
         std::snprintf(path.data(), path.size(), "/proc/self/fd/%d", fd_);
         const int flags = O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
-        terminal_ = Fd(::open(path.data(), flags));
-        if (terminal_.get() != -1) {
-            fd_ = terminal_.get();
+        own_ = Fd(::open(path.data(), flags));
+        if (own_.get() != -1) {
+            fd_ = own_.get();
         }
     }
 
-    // A regular file never makes us wait, so it gets everything at once. If
-    // poll() says that something else has room, it has room for this much
-    // (pipe(7), PIPE_BUF).
+    // Nobody has to read a regular file before we can write to it, so it gets
+    // everything at once. If poll() says that a pipe has room, then it has room
+    // for PIPE_BUF bytes (pipe(7)).
     [[nodiscard]] std::size_t largest_piece() const {
         return is_file_ ? std::string_view::npos : PIPE_BUF;
     }
@@ -164,20 +187,21 @@ private:
     }
 
     [[nodiscard]] bool has_room() const {
-        pollfd question{fd_, POLLOUT, 0};
-        ::poll(&question, 1, 0);
-        return (question.revents & POLLOUT) != 0;
+        pollfd output{fd_, POLLOUT, 0};
+        ::poll(&output, 1, 0);
+        return (output.revents & POLLOUT) != 0;
     }
 
     int fd_;
-    Fd terminal_;
+    // The terminal or pipe, opened once more.
+    Fd own_;
     bool is_file_ = false;
-    // The last text is not complete, so the next one starts on a new line.
+    // Whether the last text was cut. Then the next one starts on a new line.
     bool cut_ = false;
 };
 
 // The two outputs of a server: requests go to stdout, everything else goes to
-// stderr. Several threads may use it at the same time.
+// stderr. Several threads may use a Console at the same time.
 class Console {
 public:
     explicit Console(const char* name) : name_(name) {}
@@ -205,9 +229,9 @@ public:
         }
     }
 
-    // Reports trouble of the server itself. That may come again and again, so
-    // this prints the first report, and the next one only after a second
-    // without any.
+    // Reports trouble of the server itself. There may be many reports in a row.
+    // We print only the first one: one that comes more than a second after the
+    // report before it.
     void complain(const char* reason) {
         const std::lock_guard lock(mutex_);
         const auto now = Clock::now();
@@ -223,6 +247,7 @@ private:
     // This allocates nothing, because memory may have run out.
     void write_line(const char* text) {
         std::array<char, longest_line> line{};
+        // One byte stays free for the line end.
         std::snprintf(line.data(), line.size() - 1, "%s: %s", name_, text);
         const std::size_t length = std::strlen(line.data());
         line[length] = '\n';
@@ -240,13 +265,13 @@ private:
 
 // The program that starts us may have closed descriptors 0 to 2. Our sockets
 // would then get these numbers, and clients would get what we print. So we fill
-// them with descriptors that nothing can be written to. The last one that we
-// open is one too many.
+// them with descriptors that nothing can be written to.
 inline void fill_standard_descriptors() {
     int fd = -1;
     do {
         fd = ::open("/", O_PATH | O_CLOEXEC);
     } while (fd != -1 && fd <= STDERR_FILENO);
+    // The last one is one too many.
     ::close(fd);
 }
 
@@ -265,7 +290,8 @@ inline void announce(int listener, const Options& options, Console& console) {
 // ---- The command line -------------------------------------------------------
 
 // Accepts decimal digits only. CLI11 would take 010 for eight, so we drop
-// leading zeros. Like all of CLI11's checks it returns what is wrong, or "".
+// leading zeros. As CLI11 wants it, this returns what is wrong, or "" if
+// nothing is.
 inline std::string make_decimal(std::string& text) {
     if (text.find_first_not_of("0123456789") != std::string::npos) {
         return "Value " + text + " is not a decimal number";
@@ -276,7 +302,7 @@ inline std::string make_decimal(std::string& text) {
     return "";
 }
 
-// Accepts decimal digits and a point, so neither "nan" nor "0x1p3".
+// Accepts decimal digits and a point. That rules out "nan" and "0x1p3".
 inline std::string check_seconds(const std::string& text) {
     if (text.find_first_not_of("0123456789.") != std::string::npos) {
         return "Value " + text + " is not a number of seconds such as 2.5";
@@ -352,14 +378,13 @@ inline std::optional<int> read_command_line(const Program& program, int argc,
     }
 }
 
-// Runs the program, and prints what goes wrong to stderr. Returns the exit
-// code.
+// Runs the program. Prints an error to stderr, and returns the exit code.
 inline int run(const Program& program, int argc, char** argv) {
     fill_standard_descriptors();
     // For mbrtowc(), in printable_bytes().
     std::setlocale(LC_CTYPE, "C.UTF-8");
     // A log file at its size limit would otherwise end the program, and a
-    // terminal that belongs to another job would stop it.
+    // terminal that belongs to another job could stop it.
     ::signal(SIGXFSZ, SIG_IGN);
     ::signal(SIGTTOU, SIG_IGN);
     Console console(program.name);
@@ -370,7 +395,8 @@ inline int run(const Program& program, int argc, char** argv) {
             return *exit_code;
         }
         console.set_verbose(options.verbose);
-        program.serve(options, Responses(options), console);
+        const Responses responses(options);
+        program.serve(options, responses, console);
         return 0;
     } catch (const std::exception& error) {
         console.say(reason_of(error));

@@ -1,9 +1,10 @@
 // What this stage is about: telling the kernel what we wait for, and waiting,
 // with epoll.
 //
-// The kernel keeps the list of what we wait for, the interest list, so we only
-// tell it about changes. A wait returns only the ready descriptors, so nothing
-// is searched.
+// The kernel keeps the list of what we wait for, the interest list. A call to
+// epoll_create1() makes an empty list, epoll_ctl() changes it, and
+// epoll_pwait() waits. It returns only the descriptors that are ready, so
+// neither the kernel nor we search for them.
 #pragma once
 
 #include "common.h"
@@ -11,26 +12,29 @@
 #include <sys/epoll.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstddef>
 #include <vector>
 
-// What we wait for with one descriptor.
+// What we wait for on one descriptor.
 enum class Want { nothing, read, write };
 
 class Poller {
 public:
     Poller() {
-        epoll_ = Fd(check(::epoll_create1(EPOLL_CLOEXEC), "epoll_create1"));
-        ready_.reserve(events_.size());
+        // The list is in the kernel, and a descriptor stands for it.
+        const int fd = ::epoll_create1(EPOLL_CLOEXEC);
+        epoll_ = Fd(check(fd, "epoll_create1"));
+        // A wait returns at most this many.
+        ready_.reserve(max_events);
     }
 
-    // Reserves the memory for one more descriptor, so that the other functions
-    // allocate none. Only its first watch() can still fail, because the kernel
-    // adds the descriptor to its list then.
+    // Call this before watch(). It makes room for one more descriptor, so that
+    // the other functions need no memory. The kernel needs some, too, when it
+    // adds the descriptor to its list. So the first watch() of a descriptor can
+    // still fail.
     void add(int fd) {
         const std::size_t size = static_cast<std::size_t>(fd) + 1;
         if (size > slots_.size()) {
@@ -38,15 +42,17 @@ public:
         }
     }
 
-    // From now on we wait for this.
+    // From now on, wait() waits for this.
     void watch(int fd, Want want) {
         Slot& slot = slot_of(fd);
+        // We need not tell the kernel what it knows.
         if (slot.is_listed && slot.want == want) {
             return;
         }
         epoll_event event{};
-        // For Want::nothing the descriptor stays on the list, without an event
-        // to wait for. To add it again later could fail.
+        // With Want::nothing the descriptor stays on the list, because adding
+        // it again could fail. An error or a reset is reported in any case. The
+        // next call on the socket says so.
         if (want == Want::read) {
             event.events = EPOLLIN;
         } else if (want == Want::write) {
@@ -54,8 +60,8 @@ public:
         }
         // The kernel hands this back with each event.
         event.data.fd = fd;
-        // The kernel must not know the descriptor yet for ADD, and must know it
-        // for MOD.
+        // ADD is for a descriptor that is not on the list yet, MOD for one that
+        // is.
         int operation = EPOLL_CTL_MOD;
         if (!slot.is_listed) {
             operation = EPOLL_CTL_ADD;
@@ -70,8 +76,9 @@ public:
     // (07_epoll_edge needs this.)
     void again(int /*fd*/) {}
 
-    // Call this just before close(), which takes the descriptor off the
-    // kernel's list. The kernel will give the number to another client.
+    // Call this just before close(), because the kernel may give the number to
+    // the next client. close() takes the descriptor off the kernel's list, as
+    // nobody else has the socket open.
     void forget(int fd) {
         slot_of(fd) = Slot();
     }
@@ -79,27 +86,28 @@ public:
     // Waits until a descriptor is ready, a signal comes, or `until` has passed.
     void wait(Clock::time_point until) {
         const int limit = milliseconds_until(until);
-        // Signals can come during this call only. Elsewhere they are blocked,
-        // so none is lost between is_stopping() and the wait.
+        // Signals get through during the wait only, and end it. So none is
+        // missed: one that comes between is_stopping() and the wait ends the
+        // wait at once.
         sigset_t none;
         ::sigemptyset(&none);
-        const int size = static_cast<int>(events_.size());
         const int n =
-            ::epoll_pwait(epoll_.get(), events_.data(), size, limit, &none);
-        if (n == -1 && errno != EINTR) {
-            throw_errno("epoll_pwait");
+            ::epoll_pwait(epoll_.get(), events_, max_events, limit, &none);
+        if (n == -1 && errno == EINTR) {
+            return;
         }
-        for (int i = 0; i < n; ++i) {
-            ready_.push_back(events_[static_cast<std::size_t>(i)].data.fd);
+        const int count = check(n, "epoll_pwait");
+        for (int i = 0; i < count; ++i) {
+            ready_.push_back(events_[i].data.fd);
         }
     }
 
-    // After a wait: whether there are ready descriptors that nobody has taken.
+    // Whether take_ready() can return one more descriptor.
     [[nodiscard]] bool has_ready() const {
         return !ready_.empty();
     }
 
-    // Takes one of them. Each comes once.
+    // Returns a ready descriptor, and takes it off the list.
     int take_ready() {
         const int fd = ready_.back();
         ready_.pop_back();
@@ -107,6 +115,9 @@ public:
     }
 
 private:
+    // At most this many events come in one wait. The rest come in the next.
+    static constexpr int max_events = 256;
+
     // What we have told the kernel about a descriptor.
     struct Slot {
         bool is_listed = false;
@@ -121,15 +132,16 @@ private:
         using std::chrono::milliseconds;
         const Clock::duration zero{};
         const auto left = std::max(until - Clock::now(), zero);
-        // Rounded up: a wait that ends early would only be repeated.
-        return static_cast<int>(std::chrono::ceil<milliseconds>(left).count());
+        // We round up. A wait that ends too early would only be repeated.
+        const auto rounded = std::chrono::ceil<milliseconds>(left);
+        return static_cast<int>(rounded.count());
     }
 
     Fd epoll_;
-    // By descriptor.
+    // slots_[n] is the slot of descriptor n.
     std::vector<Slot> slots_;
-    // At most this many events come in one wait. The rest come in the next.
-    std::array<epoll_event, 256> events_{};
-    // What the last wait has found, and nobody has taken yet.
+    // Where the kernel writes its answer.
+    epoll_event events_[max_events] = {};
+    // What the last wait has found and take_ready() has not returned yet.
     std::vector<int> ready_;
 };

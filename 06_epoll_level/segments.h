@@ -1,6 +1,6 @@
-// You may skip this file at first. It holds the options of the article's
-// Examples 5 and 6: how the bytes of a response are divided into segments, the
-// packets of TCP.
+// You may skip this file. It holds options that decide how a response is
+// divided into segments, the packets of TCP. Two of them are in Examples 5 and
+// 6 of the article. By default nothing here has any effect.
 #pragma once
 
 #include "common.h"
@@ -12,15 +12,16 @@
 #include <cstddef>
 #include <limits>
 
-// main() sets these, and then they don't change any more.
+// The command line sets these before the server starts.
 
-// One send() gets at most this much. Small chunks make small segments, so that
-// one can see what the two options below do.
+// One send() gets at most this much. Small chunks can make small segments, so
+// that you can see what the two options below do.
 inline std::size_t chunk_bytes = std::numeric_limits<std::size_t>::max();
-// The kernel sends only full segments until shutdown() ends the response.
+// If this is set, the kernel holds back segments that are not full, until
+// shutdown() ends the response.
 inline bool tcp_cork = false;
-// The kernel sends each chunk at once, even if the client has not acknowledged
-// the one before.
+// If this is set, the kernel sends each chunk at once, even if the client has
+// not acknowledged the one before.
 inline bool tcp_nodelay = false;
 
 inline void add_segment_options(CLI::App& app) {
@@ -28,8 +29,9 @@ inline void add_segment_options(CLI::App& app) {
     app.add_flag("--tcp-nodelay", tcp_nodelay,
                  "Send each chunk at once, without waiting for "
                  "acknowledgements");
-    add_number(app, "--chunk-bytes", chunk_bytes, "Most bytes for one send()",
-               1, std::numeric_limits<long>::max());
+    add_number(app, "--chunk-bytes", chunk_bytes,
+               "At most this many bytes a send()", 1,
+               std::numeric_limits<long>::max());
 }
 
 // All connections inherit this from the listener.

@@ -1,6 +1,11 @@
 // One client as a state machine. In 03_threaded, conversation.h makes the same
-// calls in loops, and waits in each of them. Here nothing waits: the server
-// asks for one call at a time, and the connection remembers how far it is.
+// calls in loops, and waits in each of them. Here the socket is non-blocking,
+// so no call waits. The server asks for one call at a time, and the connection
+// remembers how far it has come.
+//
+// A side that has sent everything sends an end of file (TCP calls it FIN). A
+// side that gives up sends a reset (RST). "The article" is "How To Use Linux
+// epoll with Python", which this tutorial follows.
 #pragma once
 
 #include "common.h"
@@ -21,11 +26,13 @@
 #include <string_view>
 #include <utility>
 
-// A response of at most this size is on its way once send() has taken it. A
-// longer one may take many packets, and wait for the client.
+// The kernel can send a response of at most this size at once. A longer one may
+// have to wait until the client reads.
 constexpr std::size_t short_response = 1024; // bytes
-// We read at most this much from a client that has its response already.
+// When the response is sent, we read at most this much more from a client.
 constexpr std::size_t most_drained = 64'000'000; // bytes
+// We read this much of it at once.
+constexpr std::size_t drain_size = 16384; // bytes
 
 enum class State {
     // We read the head of the request.
@@ -38,13 +45,13 @@ enum class State {
     over
 };
 
-// One client's connection, and how far it is. Its functions throw when
+// One client's connection, and how far it has come. Its functions throw when
 // something goes wrong with this client.
 class Connection {
 public:
     Connection(Fd socket, const Options& options, const Responses& responses,
                Console& console)
-        : socket_(std::move(socket)), deadline_(options.deadline()),
+        : socket_(std::move(socket)), deadline_(options.new_deadline()),
           options_(options), responses_(responses), console_(console) {}
 
     [[nodiscard]] int descriptor() const {
@@ -83,27 +90,23 @@ public:
         }
     }
 
-    // Ends the current state, because the deadline has passed.
-    void expire() {
+    // Call this when the deadline has passed. This answers or ends the
+    // connection, or gives it a new deadline.
+    void handle_deadline() {
         if (state_ == State::receiving) {
             respond(responses_.too_late);
-            return;
-        }
-        const std::size_t missing = std::min(unacknowledged(), sent_);
-        if (state_ == State::draining && missing == 0) {
+        } else if (!is_blocked_) {
+            // There is more to do for this client, so only we are late.
+            deadline_ = options_.new_deadline();
+        } else if (state_ == State::draining && unacknowledged() == 0) {
+            // We don't wait for a client that has everything.
             end();
-            return;
-        }
-        // However slow a client is, it keeps its connection as long as it takes
-        // a byte before each deadline. Events can't tell us that: the kernel
-        // calls a socket writable only when a good part of its send buffer is
-        // free, which can take minutes. So we ask for the acknowledgements.
-        const std::size_t before = acknowledged_;
-        acknowledged_ = sent_ - missing;
-        if (acknowledged_ <= before) {
+        } else if (has_taken_more()) {
+            // A client that still takes its response gets more time.
+            deadline_ = options_.new_deadline();
+        } else {
             throw std::runtime_error("the client does not read");
         }
-        deadline_ = options_.deadline();
     }
 
     // Begins to send this response.
@@ -111,22 +114,23 @@ public:
         response_ = &response;
         state_ = State::sending;
         // The old deadline was for the head. This one is for the response.
-        deadline_ = options_.deadline();
+        deadline_ = options_.new_deadline();
     }
 
 private:
-    // recv(), but returns 0 for every client that has left, be it with an end
-    // of file or with a reset; and -1 only if there is nothing to do right now.
+    // Like recv(), but this returns 0 after a reset, too, because the client
+    // sends no more then. Returns -1 if the call has read nothing.
     ssize_t receive(std::span<char> buffer) {
         const ssize_t n =
             ::recv(socket_.get(), buffer.data(), buffer.size(), 0);
-        if (n == -1 && errno == ECONNRESET) {
+        if (n != -1) {
+            return n;
+        }
+        if (errno == ECONNRESET) {
             return 0;
         }
-        if (n == -1) {
-            note_failure("recv");
-        }
-        return n;
+        note_failure("recv");
+        return -1;
     }
 
     // Reads whatever part of the head has arrived.
@@ -136,12 +140,13 @@ private:
         if (n == -1) {
             return;
         }
-        // The client has left. The article's loop does not ask, and spins
-        // forever.
+        // The client sends no more. The loop in the article does not check
+        // this, and spins forever.
         if (n == 0) {
             throw std::runtime_error("the client left before the blank line");
         }
-        head_.add({buffer.data(), static_cast<std::size_t>(n)});
+        const auto size = static_cast<std::size_t>(n);
+        head_.add(std::string_view(buffer.data(), size));
         if (head_.complete()) {
             print_request();
             respond(responses_.hello);
@@ -150,13 +155,14 @@ private:
         }
     }
 
-    // Prints the request as the article does: a line of dashes, then the
-    // request without its last two bytes, which are a line end as a rule.
+    // Prints the request as the article does: below a line of dashes, and with
+    // one line end in place of its last two bytes, which usually are "\r\n".
     void print_request() {
         if (options_.quiet) {
             return;
         }
-        std::string text = std::string(40, '-') + "\n" + head_.text();
+        const std::string dashes(40, '-');
+        std::string text = dashes + "\n" + head_.text();
         text.resize(text.size() - 2);
         console_.print_request(text + "\n");
     }
@@ -169,9 +175,10 @@ private:
         const std::string_view whole = response_->from(sent_);
         const std::string_view piece = whole.substr(0, chunk_bytes);
         int flags = 0;
+        const bool is_last_piece = sent_ + piece.size() == response_->size();
         // MSG_MORE keeps the last bytes back until shutdown() adds the end of
-        // file. So both leave in one packet.
-        if (sent_ + piece.size() == response_->size()) {
+        // file. So both travel in one packet.
+        if (is_last_piece) {
             flags = MSG_MORE;
         }
         const ssize_t n =
@@ -187,39 +194,41 @@ private:
     }
 
     void finish_response() {
-        // The end of file leaves now, together with the last bytes. We don't
-        // leave that to close(), which sends a reset if there is unread input.
-        // This can only fail if the client has left, and then there is nothing
-        // to do.
+        // This sends the end of file behind the last bytes. close() would send
+        // a reset instead if there were unread input. shutdown() can only fail
+        // if the client has left, and then there is nothing to do.
         ::shutdown(socket_.get(), SHUT_WR);
-        // A client that sends more must not meet our close(), and neither may
-        // a long response that is not on its way yet. So we wait for the client
-        // to close first.
+        // If the client sends anything after our close(), the kernel answers
+        // with a reset, and what is left of the response is lost. So if there
+        // is more to come, or if a long response may still be under way, we
+        // wait for the client to finish first.
         if (head_.more_follows() || response_->size() > short_response) {
             state_ = State::draining;
-            deadline_ = options_.deadline();
+            deadline_ = options_.new_deadline();
         } else {
             end();
         }
     }
 
-    // Reads and throws away what the client still sends, until it closes.
-    // Without this, our close() could meet unread input. The kernel would then
-    // send a reset, and the client might lose the part of the response that it
-    // has not read yet (RFC 9112, section 9.6).
+    // Reads and throws away what the client still sends, as long as we allow
+    // it. Without this, there could be unread input when we close. The kernel
+    // would then send a reset, and the client might lose the part of the
+    // response that it has not read yet (RFC 9112, section 9.6).
     void drain() {
-        std::array<char, 2 * RequestHead::max_bytes> buffer;
+        std::array<char, drain_size> buffer;
         const ssize_t n = receive(buffer);
         if (n == -1) {
             return;
         }
         drained_ += static_cast<std::size_t>(n);
-        const bool has_left = n == 0;
-        if (has_left || drained_ > most_drained) {
+        const bool is_last = (n == 0);
+        if (is_last || drained_ > most_drained) {
             end();
         }
     }
 
+    // The connection can be closed. If the client has got an error, this
+    // reports it.
     void end() {
         state_ = State::over;
         if (response_ != &responses_.hello) {
@@ -227,8 +236,23 @@ private:
         }
     }
 
-    // The number of bytes that we have sent and that the client's kernel has
-    // not acknowledged yet. After shutdown() the end of file counts as one
+    // Returns whether the client has taken any bytes since the last call.
+    // However slow it is, it may go on as long as its kernel acknowledges
+    // something before each deadline.
+    //
+    // Events can't tell us that. The kernel says that there is room to write
+    // only when a good part of the send buffer is free, which can take minutes.
+    // So we ask it how much the client has acknowledged.
+    bool has_taken_more() {
+        const std::size_t before = acknowledged_;
+        // The end of file may count, too, so this could be more than sent_.
+        const std::size_t missing = std::min(unacknowledged(), sent_);
+        acknowledged_ = sent_ - missing;
+        return acknowledged_ > before;
+    }
+
+    // The number of bytes that send() has taken and that the client's kernel
+    // has not acknowledged yet. After shutdown() the end of file counts as one
     // byte, too.
     [[nodiscard]] std::size_t unacknowledged() const {
         int bytes = 0;
@@ -236,8 +260,9 @@ private:
         return static_cast<std::size_t>(bytes);
     }
 
-    // After a call has returned -1. EAGAIN says that there is nothing to do
-    // right now, EINTR that a signal interrupted the call.
+    // Call this when a call has returned -1. EAGAIN means that there is nothing
+    // to do right now. EINTR means that a signal has interrupted the call, and
+    // that we can just make it again. For all other errors this throws.
     void note_failure(const char* call) {
         if (errno == EAGAIN) {
             is_blocked_ = true;
@@ -246,21 +271,22 @@ private:
         }
     }
 
-    // Comes from accept(), and is closed together with the connection.
+    // accept_client() has made it. It is closed together with the connection.
     Fd socket_;
     State state_ = State::receiving;
     bool is_blocked_ = false;
     Clock::time_point deadline_;
     RequestHead head_;
-    // Is set as soon as we know what to answer.
+    // This is null until we know what to answer.
     const Response* response_ = nullptr;
     // Bytes of the response that send() has taken.
     std::size_t sent_ = 0;
-    // Bytes of it that the client had acknowledged when we last asked.
+    // Bytes of the response that the client had acknowledged when we last
+    // asked.
     std::size_t acknowledged_ = 0;
     // Bytes that came after the head, and that we have thrown away.
     std::size_t drained_ = 0;
-    // These outlive the server.
+    // These outlive the connection.
     const Options& options_;
     const Responses& responses_;
     Console& console_;

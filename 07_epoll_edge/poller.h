@@ -1,9 +1,10 @@
 // What this stage is about: telling the kernel what we wait for, and waiting,
 // with edge-triggered epoll.
 //
-// A wait reports that a descriptor has *become* ready, once. A descriptor that
-// stays ready is not reported again. So if we stop before a call says EAGAIN,
-// we have to come back without being told, and again() remembers that.
+// An edge is the moment at which a descriptor becomes ready, or at which more
+// arrives. With EPOLLET a wait reports edges, and each of them once. Input that
+// we leave unread is not reported again. So if we stop before a call says
+// EAGAIN, we have to come back without being told. again() remembers that.
 #pragma once
 
 #include "common.h"
@@ -11,45 +12,49 @@
 #include <sys/epoll.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstddef>
 #include <vector>
 
-// What we wait for with one descriptor.
+// What we wait for on one descriptor.
 enum class Want { nothing, read, write };
 
 class Poller {
 public:
     Poller() {
-        epoll_ = Fd(check(::epoll_create1(EPOLL_CLOEXEC), "epoll_create1"));
+        // The list is in the kernel, and a descriptor stands for it.
+        const int fd = ::epoll_create1(EPOLL_CLOEXEC);
+        epoll_ = Fd(check(fd, "epoll_create1"));
     }
 
-    // Reserves the memory for one more descriptor, so that the other functions
-    // allocate none, and no edge is lost for lack of it. Only its first watch()
-    // can still fail, because the kernel adds the descriptor to its list then.
+    // Call this before watch(). It makes room for one more descriptor, so that
+    // the other functions need no memory, and we lose no edge when there is
+    // none. The kernel needs some, too, when it adds the descriptor to its
+    // list. So the first watch() of a descriptor can still fail.
     void add(int fd) {
         const std::size_t size = static_cast<std::size_t>(fd) + 1;
         if (size > slots_.size()) {
             slots_.resize(size);
         }
-        // Each descriptor is in each list at most once.
+        // Each descriptor is in each list at most once, so this is enough.
         ready_.reserve(slots_.capacity());
         again_.reserve(slots_.capacity());
     }
 
-    // From now on we wait for this.
+    // From now on, wait() waits for this.
     void watch(int fd, Want want) {
         Slot& slot = slot_of(fd);
+        // We need not tell the kernel what it knows.
         if (slot.is_listed && slot.want == want) {
             return;
         }
         epoll_event event{};
         event.events = EPOLLET;
-        // For Want::nothing the descriptor stays on the list, without an event
-        // to wait for. To add it again later could fail.
+        // With Want::nothing the descriptor stays on the list, because adding
+        // it again could fail. An error or a reset is reported in any case. The
+        // next call on the socket says so.
         if (want == Want::read) {
             event.events |= EPOLLIN;
         } else if (want == Want::write) {
@@ -57,9 +62,9 @@ public:
         }
         // The kernel hands this back with each event.
         event.data.fd = fd;
-        // The kernel must not know the descriptor yet for ADD, and must know it
-        // for MOD. Both report a descriptor that is ready already, so no edge
-        // is lost here.
+        // ADD is for a descriptor that is not on the list yet, MOD for one that
+        // is. After both, a descriptor that is ready already is reported. So no
+        // edge is lost here.
         int operation = EPOLL_CTL_MOD;
         if (!slot.is_listed) {
             operation = EPOLL_CTL_ADD;
@@ -69,20 +74,21 @@ public:
         slot.want = want;
     }
 
-    // Makes sure that the next wait returns the descriptor if it is still
-    // ready. epoll won't do that a second time, so we remember it ourselves.
+    // Makes sure that the next wait returns the descriptor. The kernel has
+    // reported it and won't do that again, so we remember it ourselves.
     void again(int fd) {
         Slot& slot = slot_of(fd);
-        if (!slot.is_again) {
-            slot.is_again = true;
+        if (!slot.is_in_again) {
+            slot.is_in_again = true;
             again_.push_back(fd);
         }
     }
 
-    // Call this just before close(), which takes the descriptor off the
-    // kernel's list. The kernel will give the number to another client.
+    // Call this just before close(), because the kernel may give the number to
+    // the next client. close() takes the descriptor off the kernel's list, as
+    // nobody else has the socket open.
     void forget(int fd) {
-        if (slot_of(fd).is_again) {
+        if (slot_of(fd).is_in_again) {
             std::erase(again_, fd);
         }
         slot_of(fd) = Slot();
@@ -90,36 +96,42 @@ public:
 
     // Waits until a descriptor is ready, a signal comes, or `until` has passed.
     void wait(Clock::time_point until) {
+        // What is in again_ has its turn now. So if there is anything in it, we
+        // collect what else is ready, but we don't wait.
         int limit = 0;
         if (again_.empty()) {
             limit = milliseconds_until(until);
         }
-        // Signals can come during this call only. Elsewhere they are blocked,
-        // so none is lost between is_stopping() and the wait.
+        // Signals get through during the wait only, and end it. So none is
+        // missed: one that comes between is_stopping() and the wait ends the
+        // wait at once.
         sigset_t none;
         ::sigemptyset(&none);
-        const int size = static_cast<int>(events_.size());
         const int n =
-            ::epoll_pwait(epoll_.get(), events_.data(), size, limit, &none);
-        if (n == -1 && errno != EINTR) {
-            throw_errno("epoll_pwait");
+            ::epoll_pwait(epoll_.get(), events_, max_events, limit, &none);
+        if (n == -1 && errno == EINTR) {
+            return;
         }
-        for (int i = 0; i < n; ++i) {
+        const int count = check(n, "epoll_pwait");
+        for (int i = 0; i < count; ++i) {
             // A descriptor that is in again_ already gets one turn, not two.
-            again(events_[static_cast<std::size_t>(i)].data.fd);
+            again(events_[i].data.fd);
         }
+        // Now again_ holds all that is ready. The last round has emptied
+        // ready_, so after this again_ is empty, for what is cut short in this
+        // round.
         ready_.swap(again_);
         for (const int fd : ready_) {
-            slot_of(fd).is_again = false;
+            slot_of(fd).is_in_again = false;
         }
     }
 
-    // After a wait: whether there are ready descriptors that nobody has taken.
+    // Whether take_ready() can return one more descriptor.
     [[nodiscard]] bool has_ready() const {
         return !ready_.empty();
     }
 
-    // Takes one of them. Each comes once.
+    // Returns a ready descriptor, and takes it off the list.
     int take_ready() {
         const int fd = ready_.back();
         ready_.pop_back();
@@ -127,12 +139,15 @@ public:
     }
 
 private:
+    // At most this many events come in one wait. The rest come in the next.
+    static constexpr int max_events = 256;
+
     // What we have told the kernel about a descriptor, and whether it is in
     // again_.
     struct Slot {
         bool is_listed = false;
         Want want = Want::nothing;
-        bool is_again = false;
+        bool is_in_again = false;
     };
 
     Slot& slot_of(int fd) {
@@ -143,17 +158,19 @@ private:
         using std::chrono::milliseconds;
         const Clock::duration zero{};
         const auto left = std::max(until - Clock::now(), zero);
-        // Rounded up: a wait that ends early would only be repeated.
-        return static_cast<int>(std::chrono::ceil<milliseconds>(left).count());
+        // We round up. A wait that ends too early would only be repeated.
+        const auto rounded = std::chrono::ceil<milliseconds>(left);
+        return static_cast<int>(rounded.count());
     }
 
     Fd epoll_;
-    // By descriptor.
+    // slots_[n] is the slot of descriptor n.
     std::vector<Slot> slots_;
-    // At most this many events come in one wait. The rest come in the next.
-    std::array<epoll_event, 256> events_{};
-    // What the last wait has found, and nobody has taken yet.
+    // Where the kernel writes its answer.
+    epoll_event events_[max_events] = {};
+    // What the last wait has found and take_ready() has not returned yet.
     std::vector<int> ready_;
-    // What the next wait returns in any case: a ready list of our own.
+    // What the next wait returns in any case. This is a ready list of our own,
+    // beside the one that the kernel keeps.
     std::vector<int> again_;
 };

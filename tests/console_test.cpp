@@ -123,11 +123,15 @@ TEST_P(Console, DeceptiveCharactersAreEscaped) {
                                          "\xE2\x81\xA6"             // U+2066: isolates a direction
                                          "\xE2\x80\xA8"             // U+2028: ends a line
                                          "\xE2\x80\x8B"             // U+200B: has no width
+                                         "\xC2\xAD"                 // U+00AD: often not shown
+                                         "\xEF\xB8\x8F"             // U+FE0F: selects a variant
+                                         "\xF3\xA0\x84\x80"         // U+E0100: another one
                                          "\xE2\x80\xA7\xE2\x80\xAF" // U+2027 and U+202F: are fine
                                          "\r\n\r\n"));
     ASSERT_TRUE(eventually([&] { return server.out().find("\n\n") != std::string::npos; }) ||
                 serves_once());
     const std::string shown = "GET /\\xe2\\x80\\xae\\xe2\\x81\\xa6\\xe2\\x80\\xa8\\xe2\\x80\\x8b"
+                              "\\xc2\\xad\\xef\\xb8\\x8f\\xf3\\xa0\\x84\\x80"
                               "\xE2\x80\xA7\xE2\x80\xAF\r\n";
     EXPECT_NE(server.out().find(shown), std::string::npos) << server.out();
 }

@@ -58,6 +58,27 @@ TEST_P(LateServer, DownloadGoesOnAfterAStop) {
     EXPECT_EQ(received, expected_response(0).size() - 1 + std::to_string(bytes).size() + bytes);
 }
 
+// A client uploads more than a turn's calls can read, and the server is stopped meanwhile. It must
+// not close with the rest unread: the client would meet a reset.
+TEST_P(LateServer, UploadGoesOnAfterAStop) {
+    const auto timeout = scaled(300ms);
+    StageProcess server{stage(), {"--quiet", "--timeout", seconds_for_option(300ms)}};
+    HttpClient client{server.address()};
+    client.send("POST / HTTP/1.0\r\nContent-Length: 60000000\r\n\r\n");
+    const std::string piece(1 << 16, 'x');
+    for (int i = 0; i < 150; ++i) client.send(piece); // the kernel's buffers grow with that
+    server.stop();
+    const auto stopped = Clock::now();
+    for (int i = 0; i < 300 && client.send_what_fits(piece) > 0; ++i) {
+    }
+    await_time(stopped + timeout);
+    server.resume();
+    const Reply reply = client.exchange(std::string(1 << 21, 'x'));
+    EXPECT_EQ(reply.bytes, expected_response());
+    EXPECT_EQ(reply.end, End::eof);
+    EXPECT_FALSE(client.refused());
+}
+
 class LateLoop : public StageTest {};
 
 INSTANTIATE_TEST_SUITE_P(, LateLoop, testing::ValuesIn(event_stages()), stage_name);
@@ -89,6 +110,22 @@ TEST_P(LateLoop, ClientsWhoseTimeIsUpDoNotHoldUpOthers) {
     strace.detach();
     const std::string log = strace.log();
     EXPECT_LE(count_before("HTTP/1.0 200", "HTTP/1.0 408", log), 200U) << log;
+}
+
+// 600 clients are ready at once, and a signal comes in the first one's turn (which is when strace
+// sends it).
+TEST_P(LateLoop, ClientsThatAreReadyDoNotHoldUpASignal) {
+    if (!tracing_is_permitted()) GTEST_SKIP() << "no process may trace another here (ptrace(2))";
+    StageProcess server{stage(), {"--quiet"}};
+    auto clients = clients_that_sent(server.address(), 600, half_request);
+    ASSERT_TRUE(server.settle());
+    server.stop();
+    for (auto& client : clients) client.send(other_half);
+    Strace strace{server.pid(), {"-e", "trace=sendto", "-e", "inject=sendto:signal=TERM:when=1"}};
+    server.resume();
+    EXPECT_EQ(server.exit_code(), 0);
+    strace.detach();
+    EXPECT_LE(count_before("+++", "HTTP/1.0 200", strace.log()), 256U) << strace.log();
 }
 
 class SlowReader : public StageTest {};

@@ -3,11 +3,14 @@
 // stops the server.
 
 #include "assertions.h"
+#include "strace.h"
 
 #include <csignal>
 #include <fcntl.h>
 #include <pty.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 namespace {
@@ -113,6 +116,46 @@ TEST_P(SharedOutput, WhatNobodyReadsDoesNotStopTheServing) {
             ASSERT_FALSE(HasFailure()) << "client " << i + 1; // the others would wait as long
         }
     }
+}
+
+/// Whether a thread of the process is in the system call (proc(5), /proc/PID/task/TID/syscall).
+bool is_in_call(pid_t process, long call) {
+    const auto tasks = "/proc/" + std::to_string(process) + "/task";
+    for (const auto& task : std::filesystem::directory_iterator{tasks}) {
+        if (read_file(task.path() / "syscall").starts_with(std::to_string(call) + ' ')) return true;
+    }
+    return false;
+}
+
+// The pipe has room when the server asks, and none any more when it writes.
+TEST_P(SharedOutput, PipeThatAnotherFillsDoesNotStopTheServing) {
+    if (!tracing_is_permitted()) GTEST_SKIP() << "no process may trace another here (ptrace(2))";
+    const Channel ends = new_pipe();
+    StageProcess server{stage(), {}, {.stdout_from = ends.writer.number()}};
+    Strace strace{server.pid(), {"-e", "trace=write", "-e", "inject=write:delay_enter=2s:when=1"}};
+    HttpClient client{server.address()};
+    client.send(simple_request);
+    ASSERT_TRUE(eventually([&] { return is_in_call(server.pid(), SYS_write); }));
+    // Opened once more: O_NONBLOCK must not come to the server's own end.
+    const auto path = "/proc/self/fd/" + std::to_string(ends.writer.number());
+    const Descriptor other{checked(open(path.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC), "open")};
+    const std::string line(4096, 'x');
+    while (write(other.number(), line.data(), line.size()) > 0) {
+    }
+    expect_hello(client.read_to_end());
+    expect_hello(fetch(server.address()));
+    strace.detach();
+}
+
+// A pipe that is open for reading only is not written to, although it could be opened for that.
+TEST_P(SharedOutput, ReadingEndOfAPipeIsNotWrittenTo) {
+    const Channel ends = new_pipe();
+    StageProcess server{stage(), {}, {.stdout_from = ends.reader.number()}};
+    expect_hello(fetch(server.address()));
+    ASSERT_TRUE(server.settle());
+    int waiting = -1;
+    checked(ioctl(ends.reader.number(), FIONREAD, &waiting), "ioctl");
+    EXPECT_EQ(waiting, 0);
 }
 
 // A terminal with `stty tostop` stops a job in the background that prints to it (SIGTTOU).

@@ -170,13 +170,16 @@ std::size_t utf8_bytes(std::string_view text, std::uint32_t& code) {
     return 0;
 }
 
-/// Whether a character has no width, ends a line, or turns the direction of the text: among others
-/// the bidirectional controls of UAX #9, and what DerivedCoreProperties calls ignorable in the
-/// blocks for punctuation.
+/// Whether a character has no width, ends a line, or turns the direction of the text: the
+/// Default_Ignorable_Code_Point of Unicode's DerivedCoreProperties, the separators of lines, and
+/// the bidirectional controls of UAX #9.
 bool is_unseen(std::uint32_t code) {
     constexpr std::pair<std::uint32_t, std::uint32_t> ranges[] = {
-        {0x61C, 0x61C},   {0x180E, 0x180E}, {0x200B, 0x200F}, {0x2028, 0x202E},
-        {0x2060, 0x206F}, {0xFEFF, 0xFEFF}, {0xFFF9, 0xFFFB}, {0xE0000, 0xE007F}};
+        {0xAD, 0xAD},      {0x34F, 0x34F},   {0x61C, 0x61C},     {0x115F, 0x1160},
+        {0x17B4, 0x17B5},  {0x180B, 0x180F}, {0x200B, 0x200F},   {0x2028, 0x202E},
+        {0x2060, 0x206F},  {0x3164, 0x3164}, {0xFE00, 0xFE0F},   {0xFEFF, 0xFEFF},
+        {0xFFA0, 0xFFA0},  {0xFFF0, 0xFFFB}, {0x1BCA0, 0x1BCA3}, {0x1D173, 0x1D17A},
+        {0xE0000, 0xE0FFF}};
     return std::any_of(std::begin(ranges), std::end(ranges), [code](const auto& range) {
         return code >= range.first && code <= range.second;
     });
