@@ -93,19 +93,18 @@ public:
     // Call this when the deadline has passed. This answers or ends the
     // connection, or gives it a new deadline.
     void handle_deadline() {
+        const bool is_draining = state_ == State::draining;
         if (state_ == State::receiving) {
             respond(responses_.too_late);
-        } else if (!is_blocked_) {
-            // There is more to do for this client, so only we are late.
-            deadline_ = options_.new_deadline();
-        } else if (state_ == State::draining && unacknowledged() == 0) {
+        } else if (is_blocked_ && is_draining && unacknowledged() == 0) {
             // We don't wait for a client that has everything.
             end();
-        } else if (has_taken_more()) {
-            // A client that still takes its response gets more time.
-            deadline_ = options_.new_deadline();
-        } else {
+        } else if (is_blocked_ && !has_taken_more()) {
             throw std::runtime_error("the client does not read");
+        } else {
+            // The client still takes its response. Or there is still something
+            // to do for it, so that only we are late. It gets more time.
+            deadline_ = options_.new_deadline();
         }
     }
 

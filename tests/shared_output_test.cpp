@@ -5,6 +5,7 @@
 #include "assertions.h"
 #include "strace.h"
 
+#include <algorithm>
 #include <csignal>
 #include <fcntl.h>
 #include <pty.h>
@@ -120,11 +121,10 @@ TEST_P(SharedOutput, WhatNobodyReadsDoesNotStopTheServing) {
 
 /// Whether a thread of the process is in the system call (proc(5), /proc/PID/task/TID/syscall).
 bool is_in_call(pid_t process, long call) {
-    const auto tasks = "/proc/" + std::to_string(process) + "/task";
-    for (const auto& task : std::filesystem::directory_iterator{tasks}) {
-        if (read_file(task.path() / "syscall").starts_with(std::to_string(call) + ' ')) return true;
-    }
-    return false;
+    const std::filesystem::directory_iterator tasks{"/proc/" + std::to_string(process) + "/task"};
+    return std::ranges::any_of(tasks, [&](const auto& task) {
+        return read_file(task.path() / "syscall").starts_with(std::to_string(call) + ' ');
+    });
 }
 
 // The pipe has room when the server asks, and none any more when it writes.
@@ -161,9 +161,9 @@ TEST_P(SharedOutput, ReadingEndOfAPipeIsNotWrittenTo) {
 // A terminal with `stty tostop` stops a job in the background that prints to it (SIGTTOU).
 TEST_P(SharedOutput, BackgroundJobUnderTostopIsNotStopped) {
     const Channel terminal = new_terminal();
-    std::vector<std::string> command{"setsid", "--ctty", "bash", "-c",
-                                     "set -m; stty tostop; timeout --foreground 60 \"$0\" \"$@\" & "
-                                     "echo \"job $!.\"; wait"};
+    const std::string script = R"(set -m; stty tostop
+        timeout --foreground 60 "$0" "$@" & echo "job $!."; wait)";
+    std::vector<std::string> command{"setsid", "--ctty", "bash", "-c", script};
     const auto words = stage_command(stage(), {});
     command.insert(command.end(), words.begin(), words.end());
     const int side = terminal.writer.number();
