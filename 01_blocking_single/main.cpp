@@ -9,8 +9,8 @@
 //   $ curl http://127.0.0.1:8080/                      (in a second terminal)
 //   Hello, world!
 //
-// Read serve() first, near the end of this file, then what it calls, and then
-// "Descriptors and errors" in common.h, and conversation.h.
+// Read serve() first, near the end of this file, and what it calls. Then read
+// "Descriptors and errors" (Fd and check) in common.h, and conversation.h.
 //
 // Limit: the next clients find no server. 02_blocking_loop serves them, too.
 
@@ -98,7 +98,8 @@ Fd listen_on(const Options& options) {
 // alone. Throws if we are out of descriptors or memory.
 Fd accept_client(int listener) {
     while (true) {
-        // accept4() is accept() with flags. SOCK_CLOEXEC is not inherited.
+        // accept4() is accept() with flags. A connection does not get
+        // SOCK_CLOEXEC from the listener, so we ask for it again.
         Fd socket(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
         if (socket.get() != -1) {
             return socket;

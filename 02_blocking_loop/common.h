@@ -137,8 +137,8 @@ public:
         if (used < piece.size()) {
             surplus_ = true;
         }
-        // receive_head() reads at most this much at once. So if a piece is this
-        // long, more bytes may be waiting.
+        // receive_head() reads at most max_bytes at once. So a piece of that
+        // size has filled its buffer, and more bytes may be waiting.
         if (piece.size() == max_bytes) {
             surplus_ = true;
         }
@@ -158,8 +158,8 @@ public:
     }
 
     // Whether the client has sent more than text(), or has announced more: the
-    // rest of its head, or a body. One of two header fields announces a body
-    // (RFC 9112, section 6.3).
+    // rest of its head, or a body. Content-Length and Transfer-Encoding
+    // announce a body (RFC 9112, section 6.3).
     [[nodiscard]] bool more_follows() const {
         if (!complete_ || surplus_) {
             return true;
@@ -184,9 +184,9 @@ private:
         }
     }
 
-    // Whether a line of the head begins like this. `begin` is in lower case and
-    // includes the line end before the line. The client may have written it in
-    // any case.
+    // Whether a line of the head begins like this. `begin` starts with the '\n'
+    // that ends the line above, and is in lower case. The client may have used
+    // capital letters.
     [[nodiscard]] bool has_line(std::string_view begin) const {
         const auto same = [](char in_head, char in_begin) {
             const auto byte = static_cast<unsigned char>(in_head);
@@ -198,8 +198,8 @@ private:
     }
 
     std::string text_;
-    // We start as if a line had begun. So a blank line before the request does
-    // not end it (RFC 9112, section 2.2).
+    // We start as if a line had begun. So one blank line before the request
+    // line does not end the head (RFC 9112, section 2.2).
     Line line_ = Line::begun;
     bool complete_ = false;
     // Bytes that are not part of the head have arrived, or may have.

@@ -27,8 +27,8 @@
 #include <string>
 #include <string_view>
 
-// The kernel can send a response of at most this size at once. A longer one may
-// have to wait until the client reads.
+// A response of at most this size leaves at once, even if the client does not
+// read. A longer one may have to wait until it reads.
 constexpr std::size_t short_response = 1024; // bytes
 // When the response is sent, we read at most this much more from a client.
 constexpr std::size_t most_drained = 64'000'000; // bytes
@@ -37,8 +37,8 @@ constexpr std::size_t drain_size = 16384; // bytes
 
 // ---- Calls with a deadline --------------------------------------------------
 
-// Limits how long recv() (SO_RCVTIMEO) or send() (SO_SNDTIMEO) waits from now
-// on. A call that has done nothing by then fails with EAGAIN.
+// Limits how long each recv() (SO_RCVTIMEO) or send() (SO_SNDTIMEO) may wait
+// after this. A call that has moved no bytes in that time fails with EAGAIN.
 inline void set_timeout(int socket, int option, Clock::duration wait) {
     using std::chrono::microseconds;
     constexpr auto second = microseconds(1s).count();
@@ -54,8 +54,8 @@ inline void set_timeout(int socket, int option, Clock::duration wait) {
 
 // Makes the next recv() or send() return by the deadline, at the latest.
 // Returns the flags for that call. After the deadline the call is a last try
-// that does not wait: the client may have been in time, and only we may be
-// late.
+// that does not wait. The client may have been in time, while we were busy
+// elsewhere.
 inline int limit_wait(Clock::time_point deadline, int socket, int option) {
     const auto left = deadline - Clock::now();
     if (left <= 0s) {
@@ -156,8 +156,8 @@ inline RequestHead receive_head(int socket, const Options& options) {
     return head;
 }
 
-// Prints the request as the article does: below a line of dashes, and with one
-// line end in place of its last two bytes, which usually are "\r\n".
+// Prints the request as the article does: below a line of dashes. The last two
+// bytes, usually the "\r\n" of the blank line, become one line end.
 inline void print_request(const RequestHead& head, Console& console) {
     const std::string dashes(40, '-');
     std::string text = dashes + "\n" + head.text();
@@ -225,7 +225,7 @@ inline void drain(int socket, const Response& response, Progress& progress,
         }
         if (n > 0) {
             drained += static_cast<std::size_t>(n);
-            // There was something to read, so only we are late.
+            // There was something to read. So we are late, not the client.
             if (is_late) {
                 deadline = options.new_deadline();
             }
@@ -264,7 +264,7 @@ inline void converse(int socket, const Options& options,
     if (head.more_follows() || response.size() > short_response) {
         drain(socket, response, progress, options);
     }
-    // The client has got an error. This reports it.
+    // We have sent an error in place of the 200 response. This reports it.
     if (!head.complete()) {
         throw std::runtime_error(response.status());
     }

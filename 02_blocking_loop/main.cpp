@@ -98,7 +98,8 @@ Fd listen_on(const Options& options) {
 // alone. Throws if we are out of descriptors or memory.
 Fd accept_client(int listener) {
     while (true) {
-        // accept4() is accept() with flags. SOCK_CLOEXEC is not inherited.
+        // accept4() is accept() with flags. A connection does not get
+        // SOCK_CLOEXEC from the listener, so we ask for it again.
         Fd socket(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
         if (socket.get() != -1) {
             return socket;

@@ -42,10 +42,10 @@ namespace {
 
 std::atomic<bool> stop_requested = false;
 
-// We don't end the program on the spot, because a thread may be in the middle
-// of something. A signal that comes just before accept() does not interrupt it.
-// But accept() returns after a tick (see below), and then the server sees the
-// flag.
+// We don't end the program on the spot: that could cut off what a thread is
+// printing. serve() sees the flag and returns, and then ~Threads() ends all
+// conversations. A signal that comes just before accept() does not interrupt
+// it, but accept() returns after a tick (see below).
 void stop(int /*signal*/) {
     stop_requested = true;
 }
@@ -115,7 +115,8 @@ Fd listen_on(const Options& options) {
 // a signal comes. Throws if we are out of descriptors or memory.
 Fd accept_client(int listener) {
     while (true) {
-        // accept4() is accept() with flags. SOCK_CLOEXEC is not inherited.
+        // accept4() is accept() with flags. A connection does not get
+        // SOCK_CLOEXEC from the listener, so we ask for it again.
         Fd socket(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
         if (socket.get() != -1) {
             return socket;
@@ -244,14 +245,18 @@ private:
         try {
             converse(client->socket.get(), options_, responses_, console_);
         } catch (const std::exception& error) {
-            // This ends the conversation with one client, not the server.
-            console_.explain(reason_of(error));
+            // This ends the conversation with one client, not the server. When
+            // we stop, it is we who have ended it.
+            if (!stop_requested) {
+                console_.explain(reason_of(error));
+            }
         }
         finish(client);
     }
 
     // Closes the connection, and moves the client to the finished ones. This is
-    // the last that a client's thread does. The main thread joins it later.
+    // the last step of a client's thread, and the main thread joins it later.
+    // (add() calls this, too, for a client that has no thread.)
     void finish(Place client) {
         const std::lock_guard lock(clients_mutex_);
         client->socket = Fd();

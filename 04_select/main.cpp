@@ -2,7 +2,7 @@
 //
 // New since 03_threaded: the sockets are non-blocking, so a call that would
 // have to wait fails with EAGAIN. The program waits in pselect() only, for all
-// clients at once. A loop in conversation.h of 03 is a state in connection.h.
+// clients. Each loop of 03's conversation.h is now a state in connection.h.
 //
 //   $ ./tour run 04
 //   04_select: listening on http://0.0.0.0:8080/
@@ -31,6 +31,8 @@ namespace {
 
 // ---- Stopping ---------------------------------------------------------------
 
+// There is only one thread now, so we don't need the std::atomic of
+// 03_threaded.
 volatile std::sig_atomic_t stop_requested = 0;
 
 void stop(int /*signal*/) {

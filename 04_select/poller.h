@@ -35,8 +35,9 @@ public:
     }
 
     // Call this before watch(). It makes room for one more descriptor, so that
-    // the other functions need no memory. Returns false if no fd_set can hold
-    // the descriptor. Then every wait is short, and returns it as ready.
+    // the other functions need no memory. Returns false if the descriptor is
+    // too high for an fd_set. Then the kernel can't tell us about it, so every
+    // wait is short, and returns the descriptor as ready.
     bool add(int fd) {
         if (fd < FD_SETSIZE) {
             return true;
@@ -84,7 +85,7 @@ public:
 
     // Waits until a descriptor is ready, a signal comes, or `until` has passed.
     void wait(Clock::time_point until) {
-        // No event tells us about these.
+        // The kernel can't tell us about these, so we don't wait for long.
         if (!beyond_.empty()) {
             until = std::min(until, Clock::now() + short_wait);
         }

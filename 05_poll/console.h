@@ -119,11 +119,12 @@ inline std::string escaped(std::string_view text) {
 //
 // We share the open file with the shell and with other programs. So we don't
 // make it non-blocking, because that would change it for all of them. A
-// terminal or a pipe we open once more, for us alone and non-blocking. A log
-// file we don't, because then we would overwrite each other's text.
+// terminal or a pipe we open once more, for us alone and non-blocking. We don't
+// do that with a log file. Opened again, it has a position of its own, and we
+// would write over what the other programs write.
 //
 // A write can still wait for a slow disk, and for a terminal or a pipe that
-// belongs to another user, because that can't be opened once more.
+// belongs to another user, because we can't open that once more.
 class Output {
 public:
     explicit Output(int fd) : fd_(fd) {
@@ -149,12 +150,12 @@ public:
     }
 
 private:
-    // poll() alone is not enough. A terminal has room even if that is for one
-    // byte only, and a longer write would wait. And another program may fill a
-    // pipe between our poll() and our write(). Terminals and pipes have no file
-    // offset, so nothing is overwritten.
+    // To ask poll() before each write is not enough. It says that a terminal
+    // has room even if that is for one byte only, and a longer write would
+    // wait. And another program may fill a pipe between our poll() and our
+    // write().
     void open_once_more() {
-        // What is open for reading only stays so.
+        // If ours is for reading only, we must not open it for writing.
         if ((::fcntl(fd_, F_GETFL) & O_ACCMODE) == O_RDONLY) {
             return;
         }
@@ -230,8 +231,8 @@ public:
     }
 
     // Reports trouble of the server itself. There may be many reports in a row.
-    // We print only the first one: one that comes more than a second after the
-    // report before it.
+    // We print a report only if there was none in the second before it, so we
+    // print the first of a row.
     void complain(const char* reason) {
         const std::lock_guard lock(mutex_);
         const auto now = Clock::now();

@@ -31,6 +31,8 @@ namespace {
 
 // ---- Stopping ---------------------------------------------------------------
 
+// There is only one thread now, so we don't need the std::atomic of
+// 03_threaded.
 volatile std::sig_atomic_t stop_requested = 0;
 
 void stop(int /*signal*/) {

@@ -3,7 +3,8 @@
 //
 // poll() takes an array with an entry for each descriptor. In `events` we say
 // what we wait for. The kernel writes its answer to `revents`, so we need no
-// copies. The entry for descriptor n is entries_[n], so we never search for it.
+// copies. The entry for descriptor n is entries_[n], so we find it at once.
+// poll() skips an entry whose descriptor is -1.
 //
 // ppoll() is poll() with a signal mask and a finer timeout.
 #pragma once
@@ -39,8 +40,8 @@ public:
 
     // From now on, wait() waits for this.
     void watch(int fd, Want want) {
-        // With Want::nothing, too, the entry keeps its descriptor, so that
-        // forget() does not drop it.
+        // With Want::nothing, too, the entry keeps its descriptor. Otherwise a
+        // forget() of another one could cut it off the end.
         pollfd entry{fd, 0, 0};
         if (want == Want::read) {
             entry.events = POLLIN;
@@ -79,8 +80,8 @@ public:
         if (n == -1 && errno == EINTR) {
             return;
         }
-        // ENOMEM: the kernel has no memory for the array. EINVAL: RLIMIT_NOFILE
-        // has been lowered, and the array is longer now.
+        // ENOMEM: the kernel has no memory for the array. EINVAL: the array is
+        // longer than RLIMIT_NOFILE, which has been lowered meanwhile.
         if (n == -1 && errno != ENOMEM && errno != EINVAL) {
             throw_errno("ppoll");
         }

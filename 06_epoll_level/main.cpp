@@ -11,8 +11,8 @@
 //
 // Read poller.h. Apart from segments.h, little else has changed.
 //
-// Limit: the kernel looks once more at every descriptor that it has reported,
-// in case it is still ready (level-triggered). In 07_epoll_edge it does not.
+// Limit: in each wait the kernel looks again at what the last wait reported, in
+// case it is still ready (level-triggered). In 07_epoll_edge it does not.
 
 #include "common.h"
 #include "console.h"
@@ -32,6 +32,8 @@ namespace {
 
 // ---- Stopping ---------------------------------------------------------------
 
+// There is only one thread now, so we don't need the std::atomic of
+// 03_threaded.
 volatile std::sig_atomic_t stop_requested = 0;
 
 void stop(int /*signal*/) {

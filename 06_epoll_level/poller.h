@@ -32,7 +32,7 @@ public:
     }
 
     // Call this before watch(). It makes room for one more descriptor, so that
-    // the other functions need no memory. The kernel needs some, too, when it
+    // the other functions need no memory. The kernel needs memory, too, when it
     // adds the descriptor to its list. So the first watch() of a descriptor can
     // still fail.
     void add(int fd) {
@@ -51,8 +51,7 @@ public:
         }
         epoll_event event{};
         // With Want::nothing the descriptor stays on the list, because adding
-        // it again could fail. An error or a reset is reported in any case. The
-        // next call on the socket says so.
+        // it again could fail.
         if (want == Want::read) {
             event.events = EPOLLIN;
         } else if (want == Want::write) {
@@ -77,8 +76,8 @@ public:
     void again(int /*fd*/) {}
 
     // Call this just before close(), because the kernel may give the number to
-    // the next client. close() takes the descriptor off the kernel's list, as
-    // nobody else has the socket open.
+    // the next client. close() takes the descriptor off the kernel's list. (It
+    // would not if there were a copy, from dup() or in a child process.)
     void forget(int fd) {
         slot_of(fd) = Slot();
     }
@@ -96,6 +95,8 @@ public:
         if (n == -1 && errno == EINTR) {
             return;
         }
+        // An event may also be an error or a reset, whatever we have asked for.
+        // The next call on the socket says so.
         const int count = check(n, "epoll_pwait");
         for (int i = 0; i < count; ++i) {
             ready_.push_back(events_[i].data.fd);
@@ -115,7 +116,8 @@ public:
     }
 
 private:
-    // At most this many events come in one wait. The rest come in the next.
+    // At most this many events come in one wait. The rest come in the next,
+    // when all that are in ready_ have had their turn.
     static constexpr int max_events = 256;
 
     // What we have told the kernel about a descriptor.

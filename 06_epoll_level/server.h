@@ -25,12 +25,14 @@
 constexpr int max_served = 256;
 // At most this many clients are accepted.
 constexpr int max_accepted = 64;
-// At most this many clients are served because their time is up.
+// At most this many clients whose time is up are dealt with.
 constexpr int max_expired = 64;
-// In its turn, a client gets at most this many calls.
+// In its turn, a client gets at most this many calls, or twice as many if its
+// time is up.
 constexpr int max_calls = 16;
 
-// We accept nobody for this long when we are out of descriptors or memory.
+// When we are out of descriptors or memory, we accept nobody for this long, or
+// until a client leaves.
 constexpr auto retry_pause = 100ms;
 
 // Returns the connection to the next client in the backlog, or none (-1) if
@@ -122,8 +124,9 @@ private:
             accept_clients();
             return;
         }
-        // The event may be stale: since the wait that reported it, the client's
-        // time may have been up, and its connection closed.
+        // The event may be stale: since the wait, we may have closed the
+        // connection, because its time was up. Another client may even have its
+        // number now. Then the first call just says EAGAIN.
         const auto found = by_descriptor_.find(fd);
         if (found != by_descriptor_.end()) {
             serve_client(found->second);
@@ -193,7 +196,7 @@ private:
         try {
             make_calls(connection);
             // We look at the deadline only now, after the calls. The client may
-            // have been in time, and only we may be late.
+            // have been in time, while we were busy elsewhere.
             if (is_late(connection)) {
                 connection.handle_deadline();
                 make_calls(connection);
@@ -269,6 +272,6 @@ private:
     std::list<Connection> connections_;
     std::unordered_map<int, Place> by_descriptor_;
     bool accepting_ = true;
-    // If we don't accept now, we try it again at this time.
+    // If we don't accept now, we try it again at this time, at the latest.
     Clock::time_point retry_at_;
 };

@@ -26,8 +26,8 @@
 #include <string_view>
 #include <utility>
 
-// The kernel can send a response of at most this size at once. A longer one may
-// have to wait until the client reads.
+// A response of at most this size leaves at once, even if the client does not
+// read. A longer one may have to wait until it reads.
 constexpr std::size_t short_response = 1024; // bytes
 // When the response is sent, we read at most this much more from a client.
 constexpr std::size_t most_drained = 64'000'000; // bytes
@@ -102,8 +102,8 @@ public:
         } else if (is_blocked_ && !has_taken_more()) {
             throw std::runtime_error("the client does not read");
         } else {
-            // The client still takes its response. Or there is still something
-            // to do for it, so that only we are late. It gets more time.
+            // The client still takes its response. Or its last call was not
+            // blocked. Then we are late, not the client. It gets more time.
             deadline_ = options_.new_deadline();
         }
     }
@@ -154,8 +154,8 @@ private:
         }
     }
 
-    // Prints the request as the article does: below a line of dashes, and with
-    // one line end in place of its last two bytes, which usually are "\r\n".
+    // Prints the request as the article does: below a line of dashes. The last
+    // two bytes, usually the "\r\n" of the blank line, become one line end.
     void print_request() {
         if (options_.quiet) {
             return;
@@ -226,8 +226,8 @@ private:
         }
     }
 
-    // The connection can be closed. If the client has got an error, this
-    // reports it.
+    // The connection can be closed. If we have sent an error in place of the
+    // 200 response, this reports it.
     void end() {
         state_ = State::over;
         if (response_ != &responses_.hello) {

@@ -1,8 +1,8 @@
 // 07_epoll_edge: one thread for all clients, with edge-triggered epoll.
 //
-// New since 06_epoll_level: a wait reports only once that a descriptor has
-// become ready. So we go on until a call says EAGAIN. If we stop earlier, to be
-// fair to the others, poller.h remembers that. --defer-accept is new, too.
+// New since 06_epoll_level: a wait reports a descriptor when it becomes ready,
+// but not again because it still is. So we go on until a call says EAGAIN. If
+// we stop before, to be fair, poller.h remembers it. And --defer-accept is new.
 //
 //   $ ./tour run 07
 //   07_epoll_edge: listening on http://0.0.0.0:8080/
@@ -32,6 +32,8 @@ namespace {
 
 // ---- Stopping ---------------------------------------------------------------
 
+// There is only one thread now, so we don't need the std::atomic of
+// 03_threaded.
 volatile std::sig_atomic_t stop_requested = 0;
 
 void stop(int /*signal*/) {
@@ -102,8 +104,9 @@ Fd listen_on(const Options& options) {
     set_segment_options(listener.get());
     if (defer_accept) {
         // The kernel rounds this up to 1, 3, 7, 15, ... seconds. Then it hands
-        // over even a client that has said nothing, and the client gets its
-        // 408. 0 would turn the option off, hence the 1.
+        // over even a client that has said nothing. If it stays silent for our
+        // timeout, too, it gets its 408. We add 1, because 0 would turn the
+        // option off.
         const int seconds = static_cast<int>(options.timeout) + 1;
         set_option(listener.get(), IPPROTO_TCP, TCP_DEFER_ACCEPT, seconds);
     }
@@ -129,8 +132,9 @@ void serve(const Options& options, const Responses& responses,
 void add_stage_options(CLI::App& app) {
     add_segment_options(app);
     app.add_flag("--defer-accept", defer_accept,
-                 "Leave a client that says nothing to the kernel. Such clients "
-                 "fill the SYN queue, which is as long as the backlog");
+                 "Accept a client only when it has said something. Until then "
+                 "it takes a place in the kernel's SYN queue, which is as long "
+                 "as the backlog");
 }
 
 } // namespace

@@ -2,9 +2,10 @@
 // with edge-triggered epoll.
 //
 // An edge is the moment at which a descriptor becomes ready, or at which more
-// arrives. With EPOLLET a wait reports edges, and each of them once. Input that
-// we leave unread is not reported again. So if we stop before a call says
-// EAGAIN, we have to come back without being told. again() remembers that.
+// arrives. With EPOLLET a wait reports a descriptor only if there was an edge
+// since the last report. Input that we leave unread makes no edge. So if we
+// stop before a call says EAGAIN, we have to come back without being told.
+// again() remembers that.
 #pragma once
 
 #include "common.h"
@@ -30,9 +31,10 @@ public:
     }
 
     // Call this before watch(). It makes room for one more descriptor, so that
-    // the other functions need no memory, and we lose no edge when there is
-    // none. The kernel needs some, too, when it adds the descriptor to its
-    // list. So the first watch() of a descriptor can still fail.
+    // the other functions need no memory. (If wait() ran out of memory, we
+    // would lose edges.) The kernel needs memory, too, when it adds the
+    // descriptor to its list. So the first watch() of a descriptor can still
+    // fail.
     void add(int fd) {
         const std::size_t size = static_cast<std::size_t>(fd) + 1;
         if (size > slots_.size()) {
@@ -53,8 +55,7 @@ public:
         epoll_event event{};
         event.events = EPOLLET;
         // With Want::nothing the descriptor stays on the list, because adding
-        // it again could fail. An error or a reset is reported in any case. The
-        // next call on the socket says so.
+        // it again could fail.
         if (want == Want::read) {
             event.events |= EPOLLIN;
         } else if (want == Want::write) {
@@ -63,8 +64,8 @@ public:
         // The kernel hands this back with each event.
         event.data.fd = fd;
         // ADD is for a descriptor that is not on the list yet, MOD for one that
-        // is. After both, a descriptor that is ready already is reported. So no
-        // edge is lost here.
+        // is. Either of them reports a descriptor that is ready already, so we
+        // lose no edge here.
         int operation = EPOLL_CTL_MOD;
         if (!slot.is_listed) {
             operation = EPOLL_CTL_ADD;
@@ -74,8 +75,8 @@ public:
         slot.want = want;
     }
 
-    // Makes sure that the next wait returns the descriptor. The kernel has
-    // reported it and won't do that again, so we remember it ourselves.
+    // Makes sure that the next wait returns the descriptor. The kernel may not
+    // report it again, so we remember it ourselves.
     void again(int fd) {
         Slot& slot = slot_of(fd);
         if (!slot.is_in_again) {
@@ -85,8 +86,8 @@ public:
     }
 
     // Call this just before close(), because the kernel may give the number to
-    // the next client. close() takes the descriptor off the kernel's list, as
-    // nobody else has the socket open.
+    // the next client. close() takes the descriptor off the kernel's list. (It
+    // would not if there were a copy, from dup() or in a child process.)
     void forget(int fd) {
         if (slot_of(fd).is_in_again) {
             std::erase(again_, fd);
@@ -112,14 +113,16 @@ public:
         if (n == -1 && errno == EINTR) {
             return;
         }
+        // An event may also be an error or a reset, whatever we have asked for.
+        // The next call on the socket says so.
         const int count = check(n, "epoll_pwait");
         for (int i = 0; i < count; ++i) {
-            // A descriptor that is in again_ already gets one turn, not two.
+            // If it is in again_ already, this adds nothing: it gets one turn.
             again(events_[i].data.fd);
         }
-        // Now again_ holds all that is ready. The last round has emptied
-        // ready_, so after this again_ is empty, for what is cut short in this
-        // round.
+        // Now again_ holds all that have their turn, and ready_ is empty,
+        // because the server waits only then. We swap them. From now on again_
+        // collects those whose turn is cut short.
         ready_.swap(again_);
         for (const int fd : ready_) {
             slot_of(fd).is_in_again = false;
@@ -139,7 +142,8 @@ public:
     }
 
 private:
-    // At most this many events come in one wait. The rest come in the next.
+    // At most this many events come in one wait. The rest come in the next,
+    // when all that are in ready_ have had their turn.
     static constexpr int max_events = 256;
 
     // What we have told the kernel about a descriptor, and whether it is in
@@ -170,7 +174,7 @@ private:
     epoll_event events_[max_events] = {};
     // What the last wait has found and take_ready() has not returned yet.
     std::vector<int> ready_;
-    // What the next wait returns in any case. This is a ready list of our own,
-    // beside the one that the kernel keeps.
+    // Those whose turn was cut short. The next wait returns them in any case,
+    // together with what the kernel reports.
     std::vector<int> again_;
 };
