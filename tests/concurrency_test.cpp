@@ -13,7 +13,7 @@ class Concurrency : public StageTest {};
 INSTANTIATE_TEST_SUITE_P(, Concurrency, testing::ValuesIn(concurrent_stages()), stage_name);
 
 TEST_P(Concurrency, HalvesInAnyOrder) {
-    StageProcess server{stage()};
+    StageProcess server{stage(), {"--timeout", "1000"}};
     auto clients = clients_that_sent(server.address(), 200, half_request);
     ASSERT_TRUE(server.settle());
     for (auto& client : clients) ASSERT_FALSE(client.readable());
@@ -26,7 +26,7 @@ TEST_P(Concurrency, HalvesInAnyOrder) {
 }
 
 TEST_P(Concurrency, TypistsDoNotHoldUpOthers) {
-    StageProcess server{stage()};
+    StageProcess server{stage(), {"--timeout", "1000"}};
     auto typists = clients_that_sent(server.address(), 50, half_request);
     for (int i = 0; i < 20; ++i) expect_hello(fetch(server.address()));
     for (auto& typist : typists) typist.send(other_half);

@@ -117,7 +117,9 @@ TEST_P(LateLoop, ClientsWhoseTimeIsUpDoNotHoldUpOthers) {
 TEST_P(LateLoop, ClientsThatAreReadyDoNotHoldUpASignal) {
     if (!tracing_is_permitted()) GTEST_SKIP() << "no process may trace another here (ptrace(2))";
     // LeakSanitizer does not work in a process that ends while it is traced.
-    StageProcess server{stage(), {"--quiet"}, {.environment = {"ASAN_OPTIONS=detect_leaks=0"}}};
+    StageProcess server{stage(),
+                        {"--quiet", "--timeout", "1000"},
+                        {.environment = {"ASAN_OPTIONS=detect_leaks=0"}}};
     auto clients = clients_that_sent(server.address(), 600, half_request);
     ASSERT_TRUE(server.settle());
     server.stop();
