@@ -96,7 +96,7 @@ TEST_P(Concurrency, ResetsBeforeAcceptAmongOthers) {
 
 // More than are accepted in one turn, and no later one whose arrival would wake the loop again.
 TEST_P(Concurrency, AllWhoQueuedForOneTurnAreAccepted) {
-    StageProcess server{stage()};
+    StageProcess server{stage(), {"--timeout", "1000"}};
     server.stop();
     auto clients = clients_that_sent(server.address(), 200, half_request);
     server.resume();
