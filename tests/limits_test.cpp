@@ -204,7 +204,7 @@ INSTANTIATE_TEST_SUITE_P(, LimitsOfThreads, testing::ValuesIn(stages(3, 3)), sta
 // No client comes any more, and yet the stacks of the threads that have ended go back.
 TEST_P(LimitsOfThreads, ThreadsAreJoinedWithoutANextClient) {
     constexpr std::size_t count = 1500;
-    StageProcess server{stage(), {"--quiet"}};
+    StageProcess server{stage(), {"--quiet", "--timeout", "1000"}};
     auto clients = clients_that_sent(server.address(), count, half_request);
     ASSERT_TRUE(server.settle());
     EXPECT_GT(server.address_space(), count * 8 * mebibyte);
@@ -242,7 +242,7 @@ INSTANTIATE_TEST_SUITE_P(, LimitsOfPoll, testing::ValuesIn(stages(5, 5)), stage_
 
 // poll(2): EINVAL where the array is longer than RLIMIT_NOFILE, which anybody may lower meanwhile.
 TEST_P(LimitsOfPoll, DescriptorLimitIsLoweredWhileItRuns) {
-    StageProcess server{stage(), {"--quiet"}};
+    StageProcess server{stage(), {"--quiet", "--timeout", "1000"}};
     auto clients = clients_that_sent(server.address(), 150, half_request);
     ASSERT_TRUE(server.settle());
     const rlimit low{60, 60};
