@@ -323,7 +323,7 @@ def record(program: pathlib.Path) -> dict[str, Any]:
 
 # Time runs down, so that the calls' names, which are wide, have room beside their moment, and
 # figures laid side by side can be compared along a line. All lengths in px; the same in all seven.
-WIDTH, TOP, LAST_MS, PX_PER_MS = 568, 92, 350, 2.0
+WIDTH, TOP, LAST_MS, PX_PER_MS = 600, 92, 350, 2.0
 EARLIER_MS = -6  # how much is shown of what waits before A connects
 BOTTOM = TOP + LAST_MS * PX_PER_MS
 HEIGHT = BOTTOM + 150
@@ -331,6 +331,7 @@ CLIENTS_X, CLIENT_WIDTH = 42, 62
 SERVER_X, THREAD_WIDTH, MOST_THREADS = 234, 88, 4
 STRIP = 14  # width of a thread's bar
 LINE_HEIGHT = 18
+UNNAMED = ("recv", "send", "shutdown", "close")  # a thread of its own says for whom
 BLOCKED_MS = 3  # a call as long as this has waited; shorter ones are told together
 CHARACTERS = 34  # that fit beside the bar of an only thread
 
@@ -444,7 +445,7 @@ def returned(call: Event) -> str:
 def token(call: Event, alone: bool) -> str:
     """A short call in a few characters; of a thread that serves one client, without its name."""
     name = call["call"]
-    if name in WAITS or name == "accept4" or not alone and name in ("recv", "send", "close"):
+    if name in WAITS or name == "accept4" or not alone and name in UNNAMED:
         return name + returned(call)
     return f"{name} {call['for']}".strip() + returned(call)
 
