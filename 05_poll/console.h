@@ -118,10 +118,10 @@ inline std::string escaped(std::string_view text) {
 // and the server goes on.
 //
 // We share the open file with the shell and with other programs. So we don't
-// make it non-blocking, because that would change it for all of them. A
-// terminal or a pipe we open once more, for us alone and non-blocking. We don't
-// do that with a log file. Opened again, it has a position of its own, and we
-// would write over what the other programs write.
+// make it non-blocking, because that would change it for all of them. We open a
+// terminal or a pipe once more, for us alone and non-blocking. We don't do that
+// with a log file. Opened again, it has a position of its own, and we would
+// write over what the other programs write.
 //
 // A write can still wait for a slow disk, and for a terminal or a pipe that
 // belongs to another user, because we can't open that once more.

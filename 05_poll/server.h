@@ -19,8 +19,9 @@
 #include <unordered_map>
 #include <utility>
 
-// Nobody must wait for long, neither a client nor a signal. So there are limits
-// to what we do in one round of the event loop.
+// No client and no signal must wait for long. So there are limits to what we do
+// in one round of the event loop.
+
 // At most this many ready descriptors have their turn.
 constexpr int max_served = 256;
 // At most this many clients are accepted.

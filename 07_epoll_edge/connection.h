@@ -26,8 +26,8 @@
 #include <string_view>
 #include <utility>
 
-// A response of at most this size leaves at once, even if the client does not
-// read. A longer one may have to wait until it reads.
+// The kernel can send a response of at most this size even if the client does
+// not read. A longer one may have to wait until it reads.
 constexpr std::size_t short_response = 1024; // bytes
 // When the response is sent, we read at most this much more from a client.
 constexpr std::size_t most_drained = 64'000'000; // bytes

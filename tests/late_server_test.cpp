@@ -61,8 +61,8 @@ TEST_P(LateServer, DownloadGoesOnAfterAStop) {
 // A client uploads more than a turn's calls can read, and the server is stopped meanwhile. It must
 // not close with the rest unread: the client would meet a reset.
 TEST_P(LateServer, UploadGoesOnAfterAStop) {
-    const auto timeout = scaled(300ms);
-    StageProcess server{stage(), {"--quiet", "--timeout", seconds_for_option(300ms)}};
+    const auto timeout = scaled(2s);
+    StageProcess server{stage(), {"--quiet", "--timeout", seconds_for_option(2s)}};
     HttpClient client{server.address()};
     client.send("POST / HTTP/1.0\r\nContent-Length: 60000000\r\n\r\n");
     const std::string piece(1 << 16, 'x');
