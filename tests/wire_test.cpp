@@ -310,7 +310,9 @@ TEST_P(Wire, SecondSendDoesNotCostTheResponse) {
     client.send(simple_request);
     ASSERT_TRUE(client.await_all_read(server.address()));
     client.send("\r\n");
-    EXPECT_EQ(client.read_to_end().bytes, expected_response());
+    const Reply reply = client.read_to_end();
+    EXPECT_EQ(reply.bytes, expected_response());
+    EXPECT_EQ(reply.end, End::eof); // it came before the reset
     server.settle();
     strace.detach();
 }
