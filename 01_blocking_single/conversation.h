@@ -214,7 +214,6 @@ inline void drain(int socket, const Response& response, Progress& progress,
     auto deadline = options.new_deadline();
     while (drained <= most_drained) {
         std::array<char, drain_size> buffer;
-        const bool is_late = deadline <= Clock::now();
         const ssize_t n = receive(socket, buffer, deadline);
         if (n == 0) {
             return;
@@ -222,7 +221,7 @@ inline void drain(int socket, const Response& response, Progress& progress,
         if (n > 0) {
             drained += static_cast<std::size_t>(n);
             // There was something to read. So we are late, not the client.
-            if (is_late) {
+            if (deadline <= Clock::now()) {
                 deadline = options.new_deadline();
             }
             continue;

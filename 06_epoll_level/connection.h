@@ -223,6 +223,9 @@ private:
         const bool is_last = (n == 0);
         if (is_last || drained_ > most_drained) {
             end();
+        } else if (deadline_ <= Clock::now()) {
+            // There was something to read. So we are late, not the client.
+            deadline_ = options_.new_deadline();
         }
     }
 

@@ -79,6 +79,28 @@ TEST_P(LateServer, UploadGoesOnAfterAStop) {
     EXPECT_FALSE(client.refused());
 }
 
+// The same with a client that has sent little meanwhile: the server reads that, and there is no
+// more.
+TEST_P(LateServer, SlowUploadGoesOnAfterAStop) {
+    const auto timeout = scaled(2s);
+    StageProcess server{stage(), {"--quiet", "--timeout", seconds_for_option(2s)}};
+    HttpClient client{server.address()};
+    client.send("POST / HTTP/1.0\r\nContent-Length: 3000\r\n\r\n" + std::string(1000, 'x'));
+    const Reply answer = client.read_some(expected_response().size());
+    ASSERT_EQ(answer.bytes, expected_response());
+    ASSERT_TRUE(client.await_all_read(server.address()));
+    server.stop();
+    const auto stopped = Clock::now();
+    client.send(std::string(1000, 'x'));
+    await_time(stopped + timeout);
+    server.resume();
+    ASSERT_TRUE(client.await_all_read(server.address()));
+    ASSERT_TRUE(eventually([&] { return server.idle_for(5ms); }));
+    client.send_what_fits(std::string(1000, 'x'));
+    EXPECT_TRUE(client.await_all_read(server.address()));
+    EXPECT_EQ(client.read_to_end(100ms).end, End::eof);
+}
+
 class LateLoop : public StageTest {};
 
 INSTANTIATE_TEST_SUITE_P(, LateLoop, testing::ValuesIn(event_stages()), stage_name);
