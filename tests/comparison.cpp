@@ -18,7 +18,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::size_t title_width = 36;
+constexpr std::size_t title_width = 30;
+constexpr std::size_t kind_width = 4; // "bare", "main"
 constexpr std::size_t cell_width = 10;
 
 bool on_terminal(int descriptor) { return isatty(descriptor) == 1; }
@@ -87,20 +88,77 @@ std::string property(const testing::TestInfo& test, const std::string& key) {
     return "";
 }
 
+/// The rows that tell the story: where the bare programs and the servers differ, or the stages do.
+const std::vector<std::string> story{
+    "OneClientComparison.Get",
+    "OneClientComparison.Silence",
+    "NextClientComparison.WhileTheFirstTypes",
+    "NextClientComparison.AfterOneLeft",
+    "NextClientComparison.AfterOneReset",
+    "NextClientComparison.AfterAStop",
+    "HeldOpenComparison.Crowd",
+    "CostComparison.Threads",
+    "CostOfManyComparison.RequestsBesideIdleClients",
+    "ShortageComparison.OutOfDescriptors",
+};
+
 void print_heading(std::ostream& out) {
-    out << padded({"What a client does"}, 0, title_width);
-    std::string text;
+    std::string text =
+        padded({"What a client does"}, 0, title_width) + std::string(2 + kind_width, ' ');
     for (const Stage& stage : all_stages())
         text += "  " + padded({stage.name.substr(0, 2)}, 0, cell_width);
     out << text.substr(0, text.find_last_not_of(' ') + 1) << '\n'
-        << std::string(title_width + text.size(), '-') << '\n';
+        << std::string(text.size(), '-') << '\n';
 }
 
 void print_legend(std::ostream& out) {
     out << '\n';
     const char* gap = "";
     for (const Stage& stage : all_stages()) out << std::exchange(gap, "  ") << stage.name;
-    out << "\n-: does not apply to the stage; !: not what was expected\n";
+    out << "\nbare: bare.cpp, the idea alone; main: main.cpp, the server"
+           "\n-: does not apply; !: not what was expected\n";
+}
+
+/// Red for what was not expected, green for what the last server does as well, else yellow.
+std::string colour_of(const ComparisonRow& row, const std::string& program) {
+    const auto cell = row.cells.find(program);
+    if (cell == row.cells.end()) return "\033[2m";
+    if (!cell->second.passed) return "\033[31m";
+    const auto last = row.cells.find(all_stages().back().name);
+    const bool same = last != row.cells.end() && last->second.text == cell->second.text;
+    return same ? "\033[32m" : "\033[33m";
+}
+
+bool has_cell(const ComparisonRow& row, const std::vector<Stage>& programs) {
+    return std::any_of(programs.begin(), programs.end(), [&](const Stage& program) {
+        return row.cells.count(program.name) > 0;
+    });
+}
+
+/// The cells of one kind of program, below each other where they are long, with `title` and the
+/// `kind` in front.
+void print_cells(std::ostream& out, const ComparisonRow& row, const std::string& title,
+                 const std::string& kind, const std::vector<Stage>& programs, bool colours) {
+    const auto heading = wrapped(title, title_width);
+    std::map<std::string, std::vector<std::string>> cells;
+    std::size_t height = heading.size();
+    for (const Stage& program : programs) {
+        const auto found = row.cells.find(program.name);
+        const bool failed = found != row.cells.end() && !found->second.passed;
+        const auto text = found == row.cells.end() ? "-" : found->second.text;
+        cells[program.name] = wrapped(text + (failed ? " !" : ""), cell_width);
+        height = std::max(height, cells[program.name].size());
+    }
+    for (std::size_t line = 0; line < height; ++line) {
+        std::string text = padded(heading, line, title_width) + "  " +
+                           padded(line == 0 ? std::vector{kind} : std::vector<std::string>{}, 0,
+                                  kind_width);
+        for (const Stage& program : programs) {
+            text += std::string{"  "} + (colours ? colour_of(row, program.name) : "") +
+                    padded(cells[program.name], line, cell_width) + (colours ? "\033[0m" : "");
+        }
+        out << text.substr(0, text.find_last_not_of(' ') + 1) << '\n';
+    }
 }
 
 } // namespace
@@ -139,7 +197,8 @@ void ComparisonListener::OnTestEnd(const testing::TestInfo& test) {
     const auto title = property(test, "row");
     const auto cell = property(test, "cell");
     const bool passed = test.result()->Passed();
-    table_.add(base_name(test), title, stage_of(test), cell.empty() ? "failed" : cell, passed);
+    comparison_.add(base_name(test), title, stage_of(test),
+                    {cell.empty() ? "failed" : cell, passed});
     const char* folder = std::getenv("COMPARISON_FRAGMENTS");
     if (folder == nullptr) return;
     fs::create_directories(folder);
@@ -152,17 +211,17 @@ void ComparisonListener::OnTestProgramEnd(const testing::UnitTest& /*program*/) 
     if (tests_ < 2) return;
     if (on_terminal(STDERR_FILENO)) std::cerr << "\r\033[K" << std::flush;
     std::cout << '\n';
-    table_.print(std::cout, colours_wanted());
+    comparison_.print_story(std::cout, colours_wanted());
 }
 
-void ComparisonTable::add(const std::string& test, const std::string& title,
-                          const std::string& stage, const std::string& cell, bool passed) {
-    Row& row = row_of(test);
+void Comparison::add(const std::string& test, const std::string& title,
+                     const std::string& program, const Observation& observed) {
+    ComparisonRow& row = row_of(test);
     if (!title.empty()) row.title = title;
-    row.cells[stage] = {cell, passed};
+    row.cells[program] = observed;
 }
 
-bool ComparisonTable::read_fragments(const fs::path& folder) {
+bool Comparison::read_fragments(const fs::path& folder) {
     static const std::regex definition{R"(^TEST_P\((\w+), (\w+)\))"};
     const auto tests = fs::path{SOURCE_DIR} / "tests";
     for (const auto& line : lines_of(read_file(tests / "comparison_test.cpp") +
@@ -170,75 +229,57 @@ bool ComparisonTable::read_fragments(const fs::path& folder) {
         std::smatch match;
         if (!std::regex_search(line, match, definition)) continue;
         const auto test = match[1].str() + '.' + match[2].str();
-        for (const Stage& stage : all_stages()) {
-            const auto fragment = lines_of(read_file(folder / (test + '.' + stage.name)));
+        for (const Stage& program : stages_and_bare()) {
+            const auto fragment = lines_of(read_file(folder / (test + '.' + program.name)));
             if (fragment.size() == 3)
-                add(test, fragment[0], stage.name, fragment[1], fragment[2] == "1");
+                add(test, fragment[0], program.name, {fragment[1], fragment[2] == "1"});
         }
     }
     return !rows_.empty();
 }
 
-void ComparisonTable::print(std::ostream& out, bool colours) const {
+void Comparison::print_story(std::ostream& out, bool colours) const {
     print_heading(out);
-    for (const Row& row : rows_) print_row(out, row, colours);
+    for (const ComparisonRow& row : rows_) {
+        if (std::find(story.begin(), story.end(), row.test) == story.end()) continue;
+        const bool has_bare = has_cell(row, bare_programs());
+        if (has_bare) print_cells(out, row, row.title, "bare", bare_programs(), colours);
+        print_cells(out, row, has_bare ? "" : row.title, "main", all_stages(), colours);
+    }
     print_legend(out);
 }
 
-ComparisonTable::Row& ComparisonTable::row_of(const std::string& test) {
-    const auto found =
-        std::find_if(rows_.begin(), rows_.end(), [&](const Row& row) { return row.test == test; });
+ComparisonRow& Comparison::row_of(const std::string& test) {
+    const auto found = std::find_if(rows_.begin(), rows_.end(),
+                                    [&](const ComparisonRow& row) { return row.test == test; });
     if (found != rows_.end()) return *found;
-    return rows_.emplace_back(Row{in_words(test), test, {}});
+    return rows_.emplace_back(ComparisonRow{in_words(test), test, {}});
 }
 
-void ComparisonTable::print_row(std::ostream& out, const Row& row, bool colours) {
-    const auto title = wrapped(row.title, title_width);
-    std::map<std::string, std::vector<std::string>> cells;
-    std::size_t height = title.size();
-    for (const Stage& stage : all_stages()) {
-        const auto found = row.cells.find(stage.name);
-        const bool failed = found != row.cells.end() && !found->second.passed;
-        const auto text = found == row.cells.end() ? "-" : found->second.text;
-        cells[stage.name] = wrapped(text + (failed ? " !" : ""), cell_width);
-        height = std::max(height, cells[stage.name].size());
-    }
-    for (std::size_t line = 0; line < height; ++line) {
-        std::string text = padded(title, line, title_width);
-        for (const Stage& stage : all_stages()) {
-            text += std::string{"  "} + (colours ? colour_of(row, stage.name) : "") +
-                    padded(cells[stage.name], line, cell_width) + (colours ? "\033[0m" : "");
-        }
-        out << text.substr(0, text.find_last_not_of(' ') + 1) << '\n';
-    }
-}
-
-/// Red for what was not expected, green for what the last stage observes as well, else yellow.
-std::string ComparisonTable::colour_of(const Row& row, const std::string& stage) {
-    const auto cell = row.cells.find(stage);
-    if (cell == row.cells.end()) return "\033[2m";
-    if (!cell->second.passed) return "\033[31m";
-    const auto last = row.cells.find(all_stages().back().name);
-    const bool same = last != row.cells.end() && last->second.text == cell->second.text;
-    return same ? "\033[32m" : "\033[33m";
-}
-
-void ComparisonTable::write_markdown(std::ostream& out) const {
-    out << "# What a client does, and what each stage makes of it\n\n"
-           "Every cell is what a test has observed; the last column names the test. "
-           "`-` where a row does not apply to a stage.\n\n| what a client does |";
-    for (const Stage& stage : all_stages()) out << ' ' << stage.name << " |";
+void Comparison::write_table(std::ostream& out, const std::vector<Stage>& programs) const {
+    out << "| what a client does |";
+    for (const Stage& program : programs) out << ' ' << program.name << " |";
     out << " test |\n| --- |";
-    for (std::size_t i = 0; i <= all_stages().size(); ++i) out << " --- |";
+    for (std::size_t i = 0; i <= programs.size(); ++i) out << " --- |";
     out << '\n';
-    for (const Row& row : rows_) {
+    for (const ComparisonRow& row : rows_) {
+        if (!has_cell(row, programs)) continue;
         out << "| " << row.title << " |";
-        for (const Stage& stage : all_stages()) {
-            const auto cell = row.cells.find(stage.name);
+        for (const Stage& program : programs) {
+            const auto cell = row.cells.find(program.name);
             const bool there = cell != row.cells.end();
             out << ' ' << (there ? cell->second.text : "-")
                 << (there && !cell->second.passed ? " (not expected)" : "") << " |";
         }
         out << " `" << row.test << "` |\n";
     }
+}
+
+void Comparison::write_page(std::ostream& out) const {
+    out << "# What a client does, and what each program makes of it\n\n"
+           "Every cell is what a test has observed; the last column names the test. "
+           "`-` where a row does not apply.\n\n## The servers\n\n";
+    write_table(out, all_stages());
+    out << "\n## The bare programs\n\n";
+    write_table(out, bare_programs());
 }

@@ -34,11 +34,11 @@ std::vector<std::string> merged(const std::vector<std::string>& written,
 class DocsComparison : public testing::Test {
 protected:
     void SetUp() override {
-        ASSERT_TRUE(table.read_fragments(FRAGMENTS_FOLDER))
+        ASSERT_TRUE(comparison.read_fragments(FRAGMENTS_FOLDER))
             << "nothing was observed: 'ctest -R DocsComparison' runs the comparison first";
     }
 
-    ComparisonTable table;
+    Comparison comparison;
 };
 
 TEST_F(DocsComparison, ReadmeShowsWhatWasObserved) {
@@ -47,7 +47,7 @@ TEST_F(DocsComparison, ReadmeShowsWhatWasObserved) {
                                     [](const Fence& each) { return each.is("text"); });
     ASSERT_TRUE(fence != page.fences.end()) << "README.md has no block ```text comparison";
     std::ostringstream out;
-    table.print(out, false);
+    comparison.print_story(out, false);
     expect_lines(page, fence->line + 1, fence->lines, merged(fence->lines, lines_of(out.str())),
                  "observed otherwise");
 }
@@ -61,13 +61,18 @@ std::vector<std::string> cells_of(const std::string& row) {
     return cells;
 }
 
+/// The chapter of a program: that of its stage.
+std::string chapter_of(const std::string& program) {
+    return program.substr(0, program.find("_bare")) + ".md";
+}
+
 /// A row as the page has it: the stage's chapter behind each heading, the test's source behind its
 /// name, and one more column, where the row is explained.
 std::string row_of_page(const std::string& row, std::size_t number, const std::string& explained) {
     auto cells = cells_of(row);
     if (number == 0)
         for (auto& cell : cells)
-            if (cell.starts_with('0')) cell = '[' + cell.substr(0, 2) + "](" + cell + ".md)";
+            if (cell.starts_with('0')) cell = '[' + cell.substr(0, 2) + "](" + chapter_of(cell) + ")";
     const bool injected = cells.back().find("FaultsComparison") != std::string::npos;
     const std::string source = injected ? "injection_test.cpp" : "comparison_test.cpp";
     if (number > 1) cells.back() = '[' + cells.back() + "](../tests/" + source + ")";
@@ -76,17 +81,19 @@ std::string row_of_page(const std::string& row, std::size_t number, const std::s
     return text + ' ' + (number == 0 ? "explained in" : number == 1 ? "---" : explained) + " |";
 }
 
-TEST_F(DocsComparison, PageShowsWhatWasObserved) {
-    const Page page = read_page(fs::path{SOURCE_DIR} / "docs/comparison.md");
+/// The table below this heading is that of these programs.
+void expect_table(const Page& page, const std::string& heading, const Comparison& comparison,
+                  const std::vector<Stage>& programs) {
     std::ostringstream out;
-    table.write_markdown(out);
+    comparison.write_table(out, programs);
     const auto is_row = [](const std::string& line) { return line.starts_with("| "); };
-    const auto first = std::find_if(page.lines.begin(), page.lines.end(), is_row);
+    const auto start = std::find(page.lines.begin(), page.lines.end(), heading);
+    ASSERT_TRUE(start != page.lines.end()) << page.file << " has no heading " << heading;
+    const auto first = std::find_if(start, page.lines.end(), is_row);
     const std::vector<std::string> written(first,
                                            std::find_if_not(first, page.lines.end(), is_row));
     std::vector<std::string> right;
     for (const auto& line : lines_of(out.str())) {
-        if (!is_row(line)) continue;
         const auto test = cells_of(line).back();
         const auto old = std::find_if(written.begin(), written.end(), [&](const auto& row) {
             return row.find(test) != std::string::npos;
@@ -98,6 +105,16 @@ TEST_F(DocsComparison, PageShowsWhatWasObserved) {
     }
     expect_lines(page, static_cast<std::size_t>(first - page.lines.begin()) + 1, written,
                  merged(written, right), "observed otherwise");
+}
+
+TEST_F(DocsComparison, PageShowsTheServers) {
+    const Page page = read_page(fs::path{SOURCE_DIR} / "docs/comparison.md");
+    expect_table(page, "## The servers", comparison, all_stages());
+}
+
+TEST_F(DocsComparison, PageShowsTheBarePrograms) {
+    const Page page = read_page(fs::path{SOURCE_DIR} / "docs/comparison.md");
+    expect_table(page, "## The bare programs", comparison, bare_programs());
 }
 
 } // namespace

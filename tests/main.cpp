@@ -43,7 +43,8 @@ const std::string for_plain_stages =
     "FaultsComparison.*:FaultsInSetUp.*:Wire.EachByteIsLookedAtOnce/*:" // it makes calls of its own
     "Wire.SecondSendDoesNotCostTheResponse/*:" // it cannot look for leaks while it is traced
     "Lifecycle.SignalBetweenCheckAndWait/*:"   // ThreadSanitizer delivers signals when it likes
-    "Standalone.*";                            // not about the programs under test
+    "Standalone.*:"                            // not about the programs under test
+    "*/*_bare";                                // their faults are left in on purpose
 
 /// Leaves those tests out of what is listed and run.
 void leave_out_tests_for_plain_stages() {
@@ -62,11 +63,11 @@ int main(int argc, char** argv) {
     CLI11_PARSE(options, argc, argv);
     if (sanitizer() != Sanitizer::none) leave_out_tests_for_plain_stages();
     raise_descriptor_limit();
-    const ComparisonListener& comparison = add_comparison_listener();
+    const ComparisonListener& listener = add_comparison_listener();
     const int result = RUN_ALL_TESTS();
     if (file.empty()) return result;
     std::ofstream out(file);
-    comparison.table().write_markdown(out);
+    listener.comparison().write_page(out);
     out.close();
     if (!out) std::cerr << "stage_tests: cannot write " << file << '\n';
     return out ? result : 1;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <ctime>
 #include <fcntl.h>
 #include <filesystem>
@@ -47,6 +48,11 @@ std::vector<std::uint64_t> socket_inodes(const fs::path& folder) {
 
 std::vector<std::string> stage_command(const Stage& stage, std::vector<std::string> arguments) {
     std::vector<std::string> command{program_of(stage)};
+    if (!stage.profile.takes_options) {
+        if (!arguments.empty()) throw std::logic_error(stage.name + " takes no options");
+        command.emplace_back("0");
+        return command;
+    }
     const auto given = [&](const char* option) {
         return std::find(arguments.begin(), arguments.end(), option) != arguments.end();
     };
@@ -66,7 +72,7 @@ StageProcess::StageProcess(const Stage& stage, std::vector<std::string> argument
                            const SpawnOptions& options)
     : stage_{stage}, child_{stage_command(stage, std::move(arguments)),
                             with_sanitizer_options(options)} {
-    const bool line_expected = options.err == Stream::collected;
+    const bool line_expected = stage.profile.announces && options.err == Stream::collected;
     const auto found = [&] { return line_expected ? address_from_line() : address_from_kernel(); };
     eventually([&] { return found() || !child_.running(); });
     if (found()) return;
@@ -79,7 +85,8 @@ StageProcess::~StageProcess() {
         send_signal(SIGTERM);        // holds the threads of a program that ends
         const int code = wait_exit(patience).value_or(-1);
         const bool own_end = stage_.number == 1 && code == 1; // its client had just failed it
-        EXPECT_TRUE(code == 0 || own_end) << stage_.name << " ends with " << code << " on SIGTERM"
+        const int expected = stage_.profile.ends_cleanly ? 0 : 128 + SIGTERM;
+        EXPECT_TRUE(code == expected || own_end) << stage_.name << " ends with " << code << " on SIGTERM"
                                           << " (-1: not at all); on its stderr: " << child_.err();
     }
     check_sanitizer_reports();
@@ -105,8 +112,10 @@ bool StageProcess::address_from_kernel() {
     const auto ours = std::find_if(all.begin(), all.end(), [&](const Listener& listener) {
         return std::find(inodes.begin(), inodes.end(), listener.inode) != inodes.end();
     });
-    if (ours != all.end()) address_ = ours->address;
-    return ours != all.end();
+    if (ours == all.end()) return false;
+    address_ = ours->address;
+    if (address_.host == "0.0.0.0") address_.host = "127.0.0.1"; // one of all
+    return true;
 }
 
 void StageProcess::stop() {
@@ -136,6 +145,12 @@ int StageProcess::exit_code(Clock::duration limit) {
     const auto code = wait_exit(limit);
     EXPECT_TRUE(code.has_value()) << stage_.name << " still runs";
     return code.value_or(-1);
+}
+
+std::string StageProcess::ending() {
+    const int code = exit_code();
+    if (code <= 128) return "exit " + std::to_string(code);
+    return std::string{"SIG"} + sigabbrev_np(code - 128);
 }
 
 std::vector<std::string> StageProcess::complaints() const {
@@ -191,7 +206,7 @@ std::uint64_t StageProcess::address_space() const { return kilobytes("status", "
 
 std::uint32_t StageProcess::waiting_connections() const {
     for (const Listener& listener : listeners()) {
-        if (listener.address == address_) return listener.waiting_count;
+        if (listener.address.port == address_.port) return listener.waiting_count;
     }
     return 0;
 }
