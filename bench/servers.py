@@ -76,6 +76,7 @@ class Server:
         try:
             self.port = port or self._announced_port()
             eventually(self._answers, f"{name} answers")
+            eventually(self._sleeps, f"{name} comes to rest")
         except BaseException:
             self.stop()
             raise
@@ -96,6 +97,14 @@ class Server:
                 raise RuntimeError(f"{self.name} gives a wrong answer: {answer!r}")
             return True
         return False
+
+    def _sleeps(self) -> bool:
+        """Whether all threads do. A client has the end of file before the server calls close()."""
+        try:
+            stats = pathlib.Path(f"/proc/{self.pid}/task").glob("*/stat")
+            return all(") S " in stat.read_text() for stat in stats)
+        except FileNotFoundError:  # a thread has just ended
+            return False
 
     @property
     def url(self) -> str:
