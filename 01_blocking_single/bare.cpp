@@ -1,19 +1,30 @@
-// 01, the bare idea: one client, and calls that wait. This is Example 1 of the
-// article, call by call.
+// 01, the bare idea: a program that serves one client, and ends. Its calls wait
+// until there is something to do. This is Example 1 of the article "How To Use
+// Linux epoll with Python", call by call.
 //
 //   $ g++ -std=c++20 bare.cpp -o bare
 //   $ ./bare
 //   $ curl http://127.0.0.1:8080/                      (in a second terminal)
 //   Hello, world!
 //
-// Its faults, each with a command for bash that shows it:
+// Its faults, each with a command that shows it. (In bash, /dev/tcp/HOST/PORT
+// stands for a connection. Type the commands in a second terminal, and start
+// the program again for each.)
 //   - A client says nothing. The program waits for it forever:
 //       sleep 60 < /dev/tcp/127.0.0.1/8080
+//   - A client sends no blank line. The program keeps everything, and searches
+//     it from the start again and again:
+//       yes | head -c 100M > /dev/tcp/127.0.0.1/8080
 //   - A client leaves before its request is complete. recv() returns 0 from
 //     then on, and the program calls it forever, at 100 % CPU:
 //       printf GET > /dev/tcp/127.0.0.1/8080
+//   - A client resets its connection. recv() or send() fails, and that ends
+//     the program:
+//       python3 -c 'from socket import *
+//       client = create_connection(("127.0.0.1", 8080))
+//       client.setsockopt(SOL_SOCKET, SO_LINGER, bytes([1] + 7 * [0]))'
 //
-// main.cpp is the same program without these faults.
+// main.cpp is the same idea without these faults.
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -44,22 +55,26 @@ bool is_complete(const std::string& request) {
 int main(int argc, char** argv) {
     // The listener is the socket that clients connect to.
     int listener = socket(AF_INET, SOCK_STREAM, 0);
-    // Without this, bind() would fail for a minute after each run.
+    check(listener, "socket");
+    // Without this, bind() would fail for a minute after a run with clients.
     int on = 1;
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    // We take every address of this machine, and port 8080 or the one given.
+    // The port is 8080, or the one given. htons() puts its bytes in the order
+    // of the network. The address stays 0: all addresses of this machine.
     int port = argc > 1 ? atoi(argv[1]) : 8080;
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_port = htons(static_cast<in_port_t>(port));
     auto* pointer = reinterpret_cast<sockaddr*>(&address);
     check(bind(listener, pointer, sizeof address), "bind");
+    // Now clients can connect. One or two can wait until we accept them.
     check(listen(listener, 1), "listen");
 
     // The program waits here until a client connects.
     int client = accept(listener, nullptr, nullptr);
     check(client, "accept");
-    // A request may come in several pieces.
+    // A request may come in several pieces. recv() waits for the next one.
+    // It returns 0 if the client sends no more, which we ignore.
     std::string request;
     while (!is_complete(request)) {
         char buffer[1024];

@@ -1,23 +1,33 @@
 // 03, the bare idea: a thread for each client, so that no client waits for
-// another. The article describes this, and has no example of it.
+// another. The article "How To Use Linux epoll with Python" describes this, and
+// has no example of it.
 //
-//   $ g++ -std=c++20 bare.cpp -o bare
+//   $ g++ -std=c++20 -pthread bare.cpp -o bare
 //   $ ./bare                                           (Ctrl-C ends it)
 //   $ curl http://127.0.0.1:8080/                      (in a second terminal)
 //   Hello, world!
 //
-// Its faults, each with a command for bash that shows it:
-//   - A client says nothing. Its thread stays until it leaves:
+// Its faults, each with a command that shows it. (In bash, /dev/tcp/HOST/PORT
+// stands for a connection. Type the commands in a second terminal.)
+//   - A client says nothing. Its thread waits forever:
 //       sleep 60 < /dev/tcp/127.0.0.1/8080
+//   - A client sends no blank line. The program keeps everything, and searches
+//     it from the start again and again:
+//       yes | head -c 100M > /dev/tcp/127.0.0.1/8080
 //   - A client leaves before its request is complete. Its thread calls recv()
 //     forever, at 100 % CPU:
 //       printf GET > /dev/tcp/127.0.0.1/8080
+//   - A client resets its connection. recv() or send() fails, and that ends
+//     the program for all clients:
+//       python3 -c 'from socket import *
+//       client = create_connection(("127.0.0.1", 8080))
+//       client.setsockopt(SOL_SOCKET, SO_LINGER, bytes([1] + 7 * [0]))'
 //   - There are more clients than descriptors. accept() fails, and that ends
-//     the program for all of them:
-//       ulimit -n 8; ./bare
+//     the program for all clients:
+//       (ulimit -n 8; ./bare)                          (in the first terminal)
 //       for i in {1..8}; do sleep 60 < /dev/tcp/127.0.0.1/8080 & done
 //
-// main.cpp is the same program without these faults.
+// main.cpp is the same idea without these faults.
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -47,9 +57,10 @@ bool is_complete(const std::string& request) {
            request.find("\n\r\n") != std::string::npos;
 }
 
-// One client, from its first byte to the last. Each runs in its own thread.
+// One client, from its first byte to the last.
 void serve(int client) {
-    // A request may come in several pieces.
+    // A request may come in several pieces. recv() waits for the next one.
+    // It returns 0 if the client sends no more, which we ignore.
     std::string request;
     while (!is_complete(request)) {
         char buffer[1024];
@@ -57,6 +68,7 @@ void serve(int client) {
         check(n, "recv");
         request.append(buffer, buffer + n);
     }
+    // We print it without its last two bytes, usually an empty line.
     request.resize(request.size() - 2);
     printf("%s\n%s\n", dashes, request.c_str());
     check(send(client, response.data(), response.size(), 0), "send");
@@ -66,22 +78,26 @@ void serve(int client) {
 int main(int argc, char** argv) {
     // The listener is the socket that clients connect to.
     int listener = socket(AF_INET, SOCK_STREAM, 0);
-    // Without this, bind() would fail for a minute after each run.
+    check(listener, "socket");
+    // Without this, bind() would fail for a minute after a run with clients.
     int on = 1;
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    // We take every address of this machine, and port 8080 or the one given.
+    // The port is 8080, or the one given. htons() puts its bytes in the order
+    // of the network. The address stays 0: all addresses of this machine.
     int port = argc > 1 ? atoi(argv[1]) : 8080;
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_port = htons(static_cast<in_port_t>(port));
     auto* pointer = reinterpret_cast<sockaddr*>(&address);
     check(bind(listener, pointer, sizeof address), "bind");
+    // Now clients can connect. One or two can wait until we accept them.
     check(listen(listener, 1), "listen");
 
     while (true) {
         // The program waits here until a client connects.
         int client = accept(listener, nullptr, nullptr);
         check(client, "accept");
+        // The new thread calls serve(), and ends with it. Nobody waits for it.
         std::thread(serve, client).detach();
     }
 }

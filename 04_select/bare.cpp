@@ -1,27 +1,38 @@
 // 04, the bare idea: one thread waits for all clients at once, with select().
-// No other call waits. The article describes this, and has no example of it.
+// No other call waits, so clients need no threads. The article "How To Use
+// Linux epoll with Python" describes this, and has no example of it.
 //
 //   $ g++ -std=c++20 bare.cpp -o bare
 //   $ ./bare                                           (Ctrl-C ends it)
 //   $ curl http://127.0.0.1:8080/                      (in a second terminal)
 //   Hello, world!
 //
-// Its faults, each with a command for bash that shows it:
-//   - A client says nothing. It stays here until it leaves:
+// Its faults, each with a command that shows it. (In bash, /dev/tcp/HOST/PORT
+// stands for a connection. Type the commands in a second terminal.)
+//   - A client says nothing. It keeps its descriptor forever:
 //       sleep 60 < /dev/tcp/127.0.0.1/8080
-//   - A client leaves before its request is complete. Its socket is ready to
-//     read forever, recv() returns 0 each time, and the loop spins:
+//   - A client sends no blank line. The program keeps everything, and searches
+//     it from the start again and again:
+//       yes | head -c 100M > /dev/tcp/127.0.0.1/8080
+//   - A client leaves before its request is complete. Its socket stays ready,
+//     recv() returns 0 each time, and the loop spins at 100 % CPU:
 //       printf GET > /dev/tcp/127.0.0.1/8080
+//   - A client resets its connection. recv() or send() fails, and that ends
+//     the program for all clients:
+//       python3 -c 'from socket import *
+//       client = create_connection(("127.0.0.1", 8080))
+//       client.setsockopt(SOL_SOCKET, SO_LINGER, bytes([1] + 7 * [0]))'
 //   - There are more clients than descriptors. accept4() fails, and that ends
-//     the program for all of them:
-//       ulimit -n 8; ./bare
+//     the program for all clients:
+//       (ulimit -n 8; ./bare)                          (in the first terminal)
 //       for i in {1..8}; do sleep 60 < /dev/tcp/127.0.0.1/8080 & done
-//   - There are more than 1,000 clients. A set has no room for descriptor 1024,
-//     and FD_SET() writes behind its end. Anything can happen then:
-//       ulimit -n 2000; ./bare
+//   - There are more than 1,000 clients. A set has room for the descriptors 0
+//     to 1023. FD_SET() with a larger one writes past its end, and anything can
+//     happen:
+//       (ulimit -n 2000; ./bare)                       (in the first terminal)
 //       for i in {1..1100}; do sleep 60 < /dev/tcp/127.0.0.1/8080 & done
 //
-// main.cpp is the same program without these faults.
+// main.cpp is the same idea without these faults.
 #include <netinet/in.h>
 #include <sys/select.h>
 #include <sys/socket.h>
@@ -53,18 +64,22 @@ bool is_complete(const std::string& request) {
 }
 
 int main(int argc, char** argv) {
-    // The listener is the socket that clients connect to.
+    // The listener is the socket that clients connect to. Because of
+    // SOCK_NONBLOCK, no call on it waits. A call that would wait returns -1.
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    // Without this, bind() would fail for a minute after each run.
+    check(listener, "socket");
+    // Without this, bind() would fail for a minute after a run with clients.
     int on = 1;
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    // We take every address of this machine, and port 8080 or the one given.
+    // The port is 8080, or the one given. htons() puts its bytes in the order
+    // of the network. The address stays 0: all addresses of this machine.
     int port = argc > 1 ? atoi(argv[1]) : 8080;
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_port = htons(static_cast<in_port_t>(port));
     auto* pointer = reinterpret_cast<sockaddr*>(&address);
     check(bind(listener, pointer, sizeof address), "bind");
+    // Now clients can connect. One or two can wait until we accept them.
     check(listen(listener, 1), "listen");
 
     // The descriptors that we want to read from, and those to write to.
@@ -73,17 +88,17 @@ int main(int argc, char** argv) {
     FD_ZERO(&reading);
     FD_ZERO(&writing);
     FD_SET(listener, &reading);
-    // What each client has sent, and what we have still to send to it. The
+    // What each client has sent, and what we still have to send to it. The
     // keys are descriptors.
     std::map<int, std::string> requests;
     std::map<int, std::string> responses;
     while (true) {
-        // select() waits until a descriptor is ready. It takes all others out
-        // of the sets. So we give it copies.
+        // select() waits until a descriptor is ready. It removes all others
+        // from the sets, so we give it copies.
         fd_set readable = reading;
         fd_set writable = writing;
-        check(select(FD_SETSIZE, &readable, &writable, nullptr, nullptr),
-              "select");
+        int count = select(FD_SETSIZE, &readable, &writable, nullptr, nullptr);
+        check(count, "select");
         for (int fd = 0; fd < FD_SETSIZE; ++fd) {
             if (fd == listener && FD_ISSET(fd, &readable)) {
                 int client = accept4(fd, nullptr, nullptr, SOCK_NONBLOCK);
@@ -98,12 +113,15 @@ int main(int argc, char** argv) {
                 std::string& request = requests[fd];
                 request.append(buffer, buffer + n);
                 if (is_complete(request)) {
+                    // We print it without its last two bytes, usually an
+                    // empty line.
                     request.resize(request.size() - 2);
                     printf("%s\n%s\n", dashes, request.c_str());
                     FD_CLR(fd, &reading);
                     FD_SET(fd, &writing);
                 }
             } else if (FD_ISSET(fd, &writable)) {
+                // This sends what there is room for. The rest has to wait.
                 std::string& rest = responses[fd];
                 ssize_t n = send(fd, rest.data(), rest.size(), 0);
                 check(n, "send");

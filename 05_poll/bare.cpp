@@ -1,23 +1,33 @@
-// 05, the bare idea: one thread waits for all clients at once, with poll(). It
-// takes an array in place of sets, so a descriptor may have any number.
+// 05, the bare idea: poll() instead of select(). It takes an array instead of
+// sets, so a descriptor may have any number. The article "How To Use Linux
+// epoll with Python" describes this, and has no example of it.
 //
 //   $ g++ -std=c++20 bare.cpp -o bare
 //   $ ./bare                                           (Ctrl-C ends it)
 //   $ curl http://127.0.0.1:8080/                      (in a second terminal)
 //   Hello, world!
 //
-// Its faults, each with a command for bash that shows it:
-//   - A client says nothing. It stays here until it leaves:
+// Its faults, each with a command that shows it. (In bash, /dev/tcp/HOST/PORT
+// stands for a connection. Type the commands in a second terminal.)
+//   - A client says nothing. It keeps its descriptor forever:
 //       sleep 60 < /dev/tcp/127.0.0.1/8080
-//   - A client leaves before its request is complete. Its socket is ready to
-//     read forever, recv() returns 0 each time, and the loop spins:
+//   - A client sends no blank line. The program keeps everything, and searches
+//     it from the start again and again:
+//       yes | head -c 100M > /dev/tcp/127.0.0.1/8080
+//   - A client leaves before its request is complete. Its socket stays ready,
+//     recv() returns 0 each time, and the loop spins at 100 % CPU:
 //       printf GET > /dev/tcp/127.0.0.1/8080
+//   - A client resets its connection. recv() or send() fails, and that ends
+//     the program for all clients:
+//       python3 -c 'from socket import *
+//       client = create_connection(("127.0.0.1", 8080))
+//       client.setsockopt(SOL_SOCKET, SO_LINGER, bytes([1] + 7 * [0]))'
 //   - There are more clients than descriptors. accept4() fails, and that ends
-//     the program for all of them:
-//       ulimit -n 8; ./bare
+//     the program for all clients:
+//       (ulimit -n 8; ./bare)                          (in the first terminal)
 //       for i in {1..8}; do sleep 60 < /dev/tcp/127.0.0.1/8080 & done
 //
-// main.cpp is the same program without these faults.
+// main.cpp is the same idea without these faults.
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -51,37 +61,43 @@ bool is_complete(const std::string& request) {
 }
 
 int main(int argc, char** argv) {
-    // The listener is the socket that clients connect to.
+    // The listener is the socket that clients connect to. Because of
+    // SOCK_NONBLOCK, no call on it waits. A call that would wait returns -1.
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    // Without this, bind() would fail for a minute after each run.
+    check(listener, "socket");
+    // Without this, bind() would fail for a minute after a run with clients.
     int on = 1;
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    // We take every address of this machine, and port 8080 or the one given.
+    // The port is 8080, or the one given. htons() puts its bytes in the order
+    // of the network. The address stays 0: all addresses of this machine.
     int port = argc > 1 ? atoi(argv[1]) : 8080;
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_port = htons(static_cast<in_port_t>(port));
     auto* pointer = reinterpret_cast<sockaddr*>(&address);
     check(bind(listener, pointer, sizeof address), "bind");
+    // Now clients can connect. One or two can wait until we accept them.
     check(listen(listener, 1), "listen");
 
     // Each entry is a descriptor, what we want to do with it, and, after
     // poll(), what it is ready for.
     std::vector<pollfd> polled;
     polled.push_back({listener, POLLIN, 0});
-    // What each client has sent, and what we have still to send to it. The
+    // What each client has sent, and what we still have to send to it. The
     // keys are descriptors.
     std::map<int, std::string> requests;
     std::map<int, std::string> responses;
     while (true) {
         // poll() waits until a descriptor is ready.
-        check(poll(polled.data(), polled.size(), -1), "poll");
+        int count = poll(polled.data(), polled.size(), -1);
+        check(count, "poll");
         for (std::size_t i = 0; i < polled.size(); ++i) {
             int fd = polled[i].fd;
             int ready = polled[i].revents;
             if (fd == listener && (ready & POLLIN)) {
                 int client = accept4(fd, nullptr, nullptr, SOCK_NONBLOCK);
                 check(client, "accept4");
+                // The new entry has its first turn after the next poll().
                 polled.push_back({client, POLLIN, 0});
                 requests[client] = "";
                 responses[client] = response;
@@ -92,24 +108,22 @@ int main(int argc, char** argv) {
                 std::string& request = requests[fd];
                 request.append(buffer, buffer + n);
                 if (is_complete(request)) {
+                    // We print it without its last two bytes, usually an
+                    // empty line.
                     request.resize(request.size() - 2);
                     printf("%s\n%s\n", dashes, request.c_str());
                     polled[i].events = POLLOUT;
                 }
             } else if (ready & POLLOUT) {
+                // This sends what there is room for. The rest has to wait.
                 std::string& rest = responses[fd];
                 ssize_t n = send(fd, rest.data(), rest.size(), 0);
                 check(n, "send");
                 rest.erase(rest.begin(), rest.begin() + n);
                 if (rest.empty()) {
-                    polled[i].events = 0;
-                    shutdown(fd, SHUT_RDWR);
+                    polled[i].fd = -1;
+                    close(fd);
                 }
-            } else if (ready & POLLHUP) {
-                // Both directions are shut down. poll() reports that even where
-                // we want nothing.
-                polled[i].fd = -1;
-                close(fd);
             }
         }
         std::erase_if(polled, [](const pollfd& each) { return each.fd == -1; });

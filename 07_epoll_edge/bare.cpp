@@ -1,31 +1,46 @@
-// 07, the bare idea: epoll, edge-triggered. It reports once that something has
-// come, and not again. So each call goes on until it has nothing more to do.
-// This is Example 4 of the article, call by call.
+// 07, the bare idea: epoll, edge-triggered. It reports a descriptor only when
+// something new has happened, and not again because we have left something
+// unread. So there are fewer reports. But we must repeat each call until it
+// returns -1, which means that there is no more for now. This is Example 4 of
+// the article "How To Use Linux epoll with Python", call by call.
 //
 //   $ g++ -std=c++20 bare.cpp -o bare
 //   $ ./bare                                           (Ctrl-C ends it)
 //   $ curl http://127.0.0.1:8080/                      (in a second terminal)
 //   Hello, world!
 //
-// Its faults, each with a command for bash that shows it:
-//   - A client says nothing. It stays here until it leaves:
+// Its faults, each with a command that shows it. (In bash, /dev/tcp/HOST/PORT
+// stands for a connection. Type the commands in a second terminal.)
+//   - A client says nothing. It keeps its descriptor forever:
 //       sleep 60 < /dev/tcp/127.0.0.1/8080
-//   - A client leaves before its request is complete. recv() returns 0 again
-//     and again, so its loop never ends, and nobody else is served:
+//   - A client sends no blank line. The program keeps everything:
+//       yes | head -c 100M > /dev/tcp/127.0.0.1/8080
+//   - A client leaves, even after a complete request. recv() returns 0 again
+//     and again, never -1. So the loop around it never ends, and nobody is
+//     served again:
 //       printf GET > /dev/tcp/127.0.0.1/8080
-//   - There are more clients than descriptors. accept4() fails, and there is
-//     no new report for those who wait, even when descriptors are free again:
-//       ulimit -n 8; ./bare
-//       for i in {1..8}; do sleep 60 < /dev/tcp/127.0.0.1/8080 & done
+//   - A client resets its connection. recv() returns -1, which ends the loop,
+//     and there is no further report. The descriptor stays open forever:
+//       python3 -c 'from socket import *
+//       client = create_connection(("127.0.0.1", 8080))
+//       client.setsockopt(SOL_SOCKET, SO_LINGER, bytes([1] + 7 * [0]))'
+//   - There are more clients than descriptors. accept4() returns -1, which ends
+//     the loop. Clients who wait are not reported again, even when descriptors
+//     are free. Here, some get no answer:
+//       (ulimit -n 8; ./bare)                          (in the first terminal)
+//       for i in {1..6}; do
+//       (sleep 5; printf '\n\n'; sleep 60) > /dev/tcp/127.0.0.1/8080 & done
+//       sleep 6; ss -tn 'dport = :8080'
 //   - Ctrl-Z stops the program, and fg should let it go on. But epoll_wait()
 //     fails with EINTR then, and that ends the program.
 //
-// main.cpp is the same program without these faults.
+// main.cpp is the same idea without these faults.
 #include <netinet/in.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -51,7 +66,8 @@ bool is_complete(const std::string& request) {
            request.find("\n\r\n") != std::string::npos;
 }
 
-// Changes the kernel's list: adds a descriptor, modifies, or deletes it.
+// Changes the kernel's list: adds a descriptor, modifies what we want to do
+// with it, or deletes it.
 void control(int epoll, int operation, int fd, uint32_t events) {
     epoll_event event{};
     event.events = events | EPOLLET;
@@ -60,23 +76,29 @@ void control(int epoll, int operation, int fd, uint32_t events) {
 }
 
 int main(int argc, char** argv) {
-    // The listener is the socket that clients connect to.
+    // The listener is the socket that clients connect to. Because of
+    // SOCK_NONBLOCK, no call on it waits. A call that would wait returns -1.
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    // Without this, bind() would fail for a minute after each run.
+    check(listener, "socket");
+    // Without this, bind() would fail for a minute after a run with clients.
     int on = 1;
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    // We take every address of this machine, and port 8080 or the one given.
+    // The port is 8080, or the one given. htons() puts its bytes in the order
+    // of the network. The address stays 0: all addresses of this machine.
     int port = argc > 1 ? atoi(argv[1]) : 8080;
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_port = htons(static_cast<in_port_t>(port));
     auto* pointer = reinterpret_cast<sockaddr*>(&address);
     check(bind(listener, pointer, sizeof address), "bind");
+    // Now clients can connect. One or two can wait until we accept them.
     check(listen(listener, 1), "listen");
 
+    // This descriptor stands for the kernel's list.
     int epoll = epoll_create1(0);
+    check(epoll, "epoll_create1");
     control(epoll, EPOLL_CTL_ADD, listener, EPOLLIN);
-    // What each client has sent, and what we have still to send to it. The
+    // What each client has sent, and what we still have to send to it. The
     // keys are descriptors.
     std::map<int, std::string> requests;
     std::map<int, std::string> responses;
@@ -109,6 +131,8 @@ int main(int argc, char** argv) {
                     request.append(buffer, buffer + n);
                 }
                 if (is_complete(request)) {
+                    // We print it without its last two bytes, usually an
+                    // empty line.
                     request.resize(request.size() - 2);
                     printf("%s\n%s\n", dashes, request.c_str());
                     control(epoll, EPOLL_CTL_MOD, fd, EPOLLOUT);
@@ -127,8 +151,8 @@ int main(int argc, char** argv) {
                     shutdown(fd, SHUT_RDWR);
                 }
             } else if (ready & EPOLLHUP) {
-                // Both directions are shut down. epoll reports that even where
-                // we want nothing.
+                // The shutdown() above leads here: epoll reports it although we
+                // want nothing more.
                 control(epoll, EPOLL_CTL_DEL, fd, 0);
                 close(fd);
             }

@@ -40,6 +40,15 @@ TEST_P(OneClientComparison, Silence) {
     observe_and_expect("connects and says nothing", reply.summary(), stage().silence);
 }
 
+TEST_P(OneClientComparison, HalfClose) {
+    StageProcess server{stage()};
+    HttpClient client{server.address()};
+    client.send_and_finish(simple_request);
+    const Reply reply = client.read_to_end(stage().profile.has_deadlines ? patience : scaled(2s));
+    observe_and_expect("asks, and ends its sending side at once (FIN)", reply.summary(),
+                       stage().half_close);
+}
+
 TEST_P(OneClientComparison, HeldOpen) {
     StageProcess server{stage()};
     HttpClient client{server.address()};
@@ -66,9 +75,10 @@ protected:
         return "waits, " + second.read_to_end().summary();
     }
 
-    /// What follows when a client has left: that the program ends, or how it serves the next one,
-    /// and whether it spins: it never comes to rest, and takes all the CPU time that it can get.
-    static std::string outcome_for_next(StageProcess& server) {
+    /// What follows when a client has left: that the program ends, or how it serves the next one;
+    /// whether it spins, which is to say that it never comes to rest and takes all the CPU time
+    /// that it can get; and whether it keeps more than its first `descriptors`.
+    static std::string outcome_for_next(StageProcess& server, std::size_t descriptors) {
         const auto before = server.cpu_time();
         bool spins = false;
         EXPECT_TRUE(eventually([&] {
@@ -76,10 +86,13 @@ protected:
             return spins || server.idle_for(20ms);
         }));
         if (!server.running()) return server.ending();
+        std::string outcome;
+        if (spins) outcome = "spins, ";
+        else if (server.descriptors() > descriptors) outcome = "keeps its descriptor, ";
         HttpClient next{server.address()};
         next.send(simple_request);
         const Reply reply = next.read_to_end(spins ? scaled(2s) : patience);
-        return (spins ? "spins, next: " : "next: ") + reply.summary();
+        return outcome + "next: " + reply.summary();
     }
 };
 
@@ -113,20 +126,22 @@ TEST_P(NextClientComparison, WhileTheFirstTypes) {
 
 TEST_P(NextClientComparison, AfterOneLeft) {
     StageProcess server{stage()};
+    const auto descriptors = server.descriptors();
     HttpClient client{server.address()};
     client.send(half_request);
     client.close();
-    observe_and_expect("leaves in the middle of its request (FIN)", outcome_for_next(server),
+    observe_and_expect("leaves in the middle of its request (FIN)", outcome_for_next(server, descriptors),
                        stage().after_a_fin);
 }
 
 TEST_P(NextClientComparison, AfterOneReset) {
     StageProcess server{stage()};
+    const auto descriptors = server.descriptors();
     HttpClient client{server.address()};
     client.send(half_request);
     ASSERT_TRUE(client.await_all_read(server.address()));
     client.reset();
-    observe_and_expect("leaves in the middle of its request (RST)", outcome_for_next(server),
+    observe_and_expect("leaves in the middle of its request (RST)", outcome_for_next(server, descriptors),
                        stage().after_a_reset);
 }
 
@@ -148,11 +163,12 @@ INSTANTIATE_TEST_SUITE_P(, LongResponseComparison, testing::ValuesIn(all_stages(
 
 TEST_P(LongResponseComparison, AfterAReset) {
     StageProcess server{stage(), {"--body-bytes", "20000000"}};
+    const auto descriptors = server.descriptors();
     HttpClient client{server.address()};
     client.send(simple_request);
     ASSERT_FALSE(client.read_some(1).bytes.empty());
     client.reset();
-    observe_and_expect("leaves while its response is on the way (RST)", outcome_for_next(server),
+    observe_and_expect("leaves while its response is on the way (RST)", outcome_for_next(server, descriptors),
                        stage().after_a_reset);
 }
 

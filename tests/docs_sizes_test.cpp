@@ -33,6 +33,7 @@ std::size_t changed_lines(const std::vector<std::string>& before,
         }));
 }
 
+/// The files of a server. bare.cpp stands beside them, and is not in the sums.
 const std::vector<std::string> roles{"main.cpp", "conversation.h", "connection.h",
                                      "poller.h", "server.h",       "segments.h"};
 
@@ -50,7 +51,7 @@ std::string row(const std::string& name, const std::vector<std::string>& cells) 
 }
 
 std::string row_of_stage(const Stage& stage) {
-    std::vector<std::string> cells;
+    std::vector<std::string> cells{std::to_string(code_of(stage, "bare.cpp").size())};
     std::size_t lines = 0, letters = 0;
     for (const auto& file : roles) {
         const auto code = code_of(stage, file);
@@ -65,7 +66,8 @@ std::string row_of_stage(const Stage& stage) {
 
 /// A file that only one of the two has counts whole.
 std::string row_of_step(const Stage& before, const Stage& after) {
-    std::vector<std::string> cells;
+    std::vector<std::string> cells{std::to_string(
+        changed_lines(code_of(before, "bare.cpp"), code_of(after, "bare.cpp")))};
     std::size_t all = 0;
     for (const auto& file : roles) {
         const auto changed = changed_lines(code_of(before, file), code_of(after, file));
@@ -77,9 +79,9 @@ std::string row_of_step(const Stage& before, const Stage& after) {
 }
 
 std::vector<std::string> tables() {
-    std::string heading = "stage", rule = "---";
+    std::string heading = "stage | `bare.cpp`", rule = "--- | ---:";
     for (const auto& file : roles) heading += " | `" + file + '`', rule += " | ---:";
-    std::vector<std::string> lines{"| " + heading + " | all | characters a line |",
+    std::vector<std::string> lines{"| " + heading + " | server | characters a line |",
                                    "| " + rule + " | ---: | ---: |"};
     const auto stages = all_stages();
     for (const Stage& stage : stages) lines.push_back(row_of_stage(stage));
@@ -87,9 +89,9 @@ std::vector<std::string> tables() {
     const auto console = code_of(stages.front(), "console.h").size();
     lines.insert(lines.end(),
                  {"",
-                  "In each of them also `common.h` with " + std::to_string(common) +
+                  "In each server also `common.h` with " + std::to_string(common) +
                       " and `console.h` with " + std::to_string(console) + " lines of code.",
-                  "", "| step" + heading.substr(5) + " | all |", "| " + rule + " | ---: |"});
+                  "", "| step" + heading.substr(5) + " | server |", "| " + rule + " | ---: |"});
     for (std::size_t i = 0; i + 1 < stages.size(); ++i)
         lines.push_back(row_of_step(stages[i], stages[i + 1]));
     return lines;

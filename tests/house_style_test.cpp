@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <gtest/gtest.h>
 #include <iterator>
+#include <map>
 #include <ostream>
 #include <set>
 
@@ -27,7 +28,7 @@ class HouseStyle : public StageTest {};
 
 INSTANTIATE_TEST_SUITE_P(, HouseStyle, testing::ValuesIn(all_stages()), stage_name);
 
-/// The names of a stage's own sources, by name.
+/// The names of a stage's sources, by name.
 std::vector<std::string> sources_of(const Stage& stage) {
     std::vector<std::string> names;
     for (const auto& entry : std::filesystem::directory_iterator(file_of(stage, ""))) {
@@ -38,8 +39,15 @@ std::vector<std::string> sources_of(const Stage& stage) {
     return names;
 }
 
+/// Those of its server: all but bare.cpp.
+std::vector<std::string> sources_of_server(const Stage& stage) {
+    auto names = sources_of(stage);
+    std::erase(names, "bare.cpp");
+    return names;
+}
+
 TEST_P(HouseStyle, FilesTellTheDesign) {
-    std::vector<std::string> expected{"common.h", "console.h", "main.cpp"};
+    std::vector<std::string> expected{"bare.cpp", "common.h", "console.h", "main.cpp"};
     const std::vector<std::string> blocking_roles{"conversation.h"},
         event_roles{"connection.h", "poller.h", "server.h"};
     const auto& roles = stage().number < 4 ? blocking_roles : event_roles;
@@ -101,13 +109,72 @@ std::size_t allowed_lines(const FunctionLength& function) {
 }
 
 TEST_P(HouseStyle, FunctionsAreShort) {
-    for (const auto& file : sources_of(stage())) {
+    for (const auto& file : sources_of_server(stage())) {
         const auto functions = functions_in(source_of(stage(), file));
         EXPECT_GE(functions.size(), 3U) << file;
         for (const auto& function : functions) {
             EXPECT_LE(function.lines, allowed_lines(function)) << file << ": " << function.name;
         }
     }
+}
+
+/// A fault that the header of a bare program may name, by the words with which it begins, and whether
+/// the comparison shows it.
+struct Fault {
+    std::string words;
+    bool (*is_shown)(const Stage& bare, const Stage& server);
+};
+
+const std::vector<Fault> faults{
+    {"A client says nothing",
+     [](const Stage& bare, const Stage& server) { return bare.silence != server.silence; }},
+    {"A client sends no blank line",
+     [](const Stage& bare, const Stage& server) {
+         return bare.head_too_long != server.head_too_long;
+     }},
+    {"A client leaves",
+     [](const Stage& bare, const Stage& server) { return bare.after_a_fin != server.after_a_fin; }},
+    {"A client resets its connection",
+     [](const Stage& bare, const Stage& server) {
+         // 01 ends whatever its one client does.
+         return bare.after_a_reset != server.after_a_reset || bare.number == 1;
+     }},
+    {"There are more clients than descriptors",
+     [](const Stage& bare, const Stage& server) {
+         return bare.number >= 3 && bare.out_of_descriptors != server.out_of_descriptors;
+     }},
+    {"There are more than 1,000 clients",
+     [](const Stage& bare, const Stage& server) {
+         return bare.clients_held_open != server.clients_held_open;
+     }},
+    {"Ctrl-Z stops the program",
+     [](const Stage& bare, const Stage& server) {
+         return bare.after_a_stop != server.after_a_stop;
+     }},
+};
+
+// The comparison shows that each is there, and it fails where a program is better than expected.
+TEST_P(HouseStyle, BareProgramNamesItsFaults) {
+    const Stage bare = bare_programs(stage().number).front();
+    std::vector<std::string> named, shown;
+    for (const auto& line : lines_of(source_of(stage(), "bare.cpp"))) {
+        if (!line.starts_with("//   - ")) continue;
+        const auto text = line.substr(7);
+        const auto fault = std::find_if(faults.begin(), faults.end(), [&](const Fault& each) {
+            return text.starts_with(each.words);
+        });
+        named.push_back(fault == faults.end() ? text : fault->words);
+    }
+    for (const auto& fault : faults)
+        if (fault.is_shown(bare, stage())) shown.push_back(fault.words);
+    EXPECT_EQ(named, shown);
+}
+
+/// The definitions of a bare program, but for main().
+std::map<std::string, std::string> helpers_of_bare(const Stage& stage) {
+    auto definitions = definitions_in(source_of(stage, "bare.cpp"));
+    std::erase_if(definitions, [](const auto& each) { return each.first == "main"; });
+    return definitions;
 }
 
 /// A step from one stage to the next.
@@ -156,7 +223,7 @@ INSTANTIATE_TEST_SUITE_P(, Steps, testing::ValuesIn(steps()), step_name);
 
 /// The sources that both stages of the step have.
 std::vector<std::string> shared_sources(const Stage& before, const Stage& after) {
-    const auto old_ones = sources_of(before), new_ones = sources_of(after);
+    const auto old_ones = sources_of_server(before), new_ones = sources_of_server(after);
     std::vector<std::string> shared;
     std::set_intersection(old_ones.begin(), old_ones.end(), new_ones.begin(), new_ones.end(),
                           std::back_inserter(shared));
@@ -178,6 +245,19 @@ TEST_P(Steps, OnlyWhatTheStepIsAboutChanges) {
     }
     EXPECT_GE(shared, 40U);
     EXPECT_EQ(changed, GetParam().changed);
+}
+
+// What two bare programs both have is the same; 07's control() asks for edges.
+TEST_P(Steps, BareProgramsShareTheirHelpers) {
+    const auto old_ones = helpers_of_bare(before());
+    std::size_t shared = 0;
+    for (const auto& [name, text] : helpers_of_bare(after())) {
+        const auto old = old_ones.find(name);
+        if (old == old_ones.end() || (name == "control" && GetParam().from == 6)) continue;
+        ++shared;
+        EXPECT_EQ(old->second, text) << name;
+    }
+    EXPECT_GE(shared, 2U);
 }
 
 // So that the two can be read side by side.

@@ -79,6 +79,8 @@ public:
     bool await_all_read(const Address& server) const;
     /// Ends the sending side, shutdown(2) with SHUT_WR: the client can still receive.
     void finish_sending();
+    /// The same with these bytes in front, in one segment with the FIN (MSG_MORE of send(2)).
+    void send_and_finish(std::string_view bytes);
     /// Leaves with a FIN, or an RST where received bytes are unread (RFC 2525 §2.17).
     void close() { socket_.close(); }
     /// Leaves with an RST: close() with SO_LINGER of 0 seconds (socket(7)).

@@ -15,6 +15,7 @@ Stage server(int number, const std::string& name) {
             .name = name,
             .head_too_long = "431",
             .silence = "408",
+            .half_close = "200",
             .second_client_later = "200",
             .second_client_meanwhile = "200",
             .after_a_fin = "next: 200",
@@ -78,7 +79,8 @@ Stage bare_program(const Stage& stage) {
         break;
     case 7:
         bare.after_a_fin = "spins, next: no answer";
-        bare.after_a_reset = "next: 200";
+        bare.half_close = "no answer";
+        bare.after_a_reset = "keeps its descriptor, next: 200";
         bare.after_a_stop = "exit 1";
         bare.out_of_descriptors = "27 x 200";
         break;

@@ -27,6 +27,7 @@ struct Stage {
 
     std::string head_too_long;           ///< of 8,193 bytes
     std::string silence;                 ///< the client says nothing
+    std::string half_close;              ///< its request and a FIN come together
     std::string second_client_later;     ///< the first has been served
     std::string second_client_meanwhile; ///< the first has sent half a request
     std::string after_a_fin;             ///< in the middle of a request: what follows
