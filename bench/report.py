@@ -112,6 +112,7 @@ set boxwidth 0.6
 set style fill solid
 set offsets 0.5, 0.5, 0, 0
 set xtics rotate by -25 noenhanced ({tics})
+set rmargin 9
 {scale}
 {chr(10).join(blocks)}
 plot {', '.join(plots)}
