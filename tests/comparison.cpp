@@ -130,9 +130,8 @@ std::string colour_of(const ComparisonRow& row, const std::string& program) {
 }
 
 bool has_cell(const ComparisonRow& row, const std::vector<Stage>& programs) {
-    return std::any_of(programs.begin(), programs.end(), [&](const Stage& program) {
-        return row.cells.count(program.name) > 0;
-    });
+    return std::any_of(programs.begin(), programs.end(),
+                       [&](const Stage& program) { return row.cells.count(program.name) > 0; });
 }
 
 /// The cells of one kind of program, below each other where they are long, with `title` and the
@@ -150,9 +149,9 @@ void print_cells(std::ostream& out, const ComparisonRow& row, const std::string&
         height = std::max(height, cells[program.name].size());
     }
     for (std::size_t line = 0; line < height; ++line) {
-        std::string text = padded(heading, line, title_width) + "  " +
-                           padded(line == 0 ? std::vector{kind} : std::vector<std::string>{}, 0,
-                                  kind_width);
+        std::string text =
+            padded(heading, line, title_width) + "  " +
+            padded(line == 0 ? std::vector{kind} : std::vector<std::string>{}, 0, kind_width);
         for (const Stage& program : programs) {
             text += std::string{"  "} + (colours ? colour_of(row, program.name) : "") +
                     padded(cells[program.name], line, cell_width) + (colours ? "\033[0m" : "");
@@ -214,8 +213,8 @@ void ComparisonListener::OnTestProgramEnd(const testing::UnitTest& /*program*/) 
     comparison_.print_story(std::cout, colours_wanted());
 }
 
-void Comparison::add(const std::string& test, const std::string& title,
-                     const std::string& program, const Observation& observed) {
+void Comparison::add(const std::string& test, const std::string& title, const std::string& program,
+                     const Observation& observed) {
     ComparisonRow& row = row_of(test);
     if (!title.empty()) row.title = title;
     row.cells[program] = observed;

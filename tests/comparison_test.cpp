@@ -1,6 +1,6 @@
 // The rows of the comparison, in the order in which the tables show them: one test a row, run on
-// every stage, and every bare program, to which the row applies. A cell is put together from what was
-// observed; that it is what stages.cpp expects is asserted as well.
+// every stage, and every bare program, to which the row applies. A cell is put together from what
+// was observed; that it is what stages.cpp expects is asserted as well.
 
 #include "assertions.h"
 #include "comparison.h"
@@ -130,8 +130,8 @@ TEST_P(NextClientComparison, AfterOneLeft) {
     HttpClient client{server.address()};
     client.send(half_request);
     client.close();
-    observe_and_expect("leaves in the middle of its request (FIN)", outcome_for_next(server, descriptors),
-                       stage().after_a_fin);
+    observe_and_expect("leaves in the middle of its request (FIN)",
+                       outcome_for_next(server, descriptors), stage().after_a_fin);
 }
 
 TEST_P(NextClientComparison, AfterOneReset) {
@@ -141,8 +141,8 @@ TEST_P(NextClientComparison, AfterOneReset) {
     client.send(half_request);
     ASSERT_TRUE(client.await_all_read(server.address()));
     client.reset();
-    observe_and_expect("leaves in the middle of its request (RST)", outcome_for_next(server, descriptors),
-                       stage().after_a_reset);
+    observe_and_expect("leaves in the middle of its request (RST)",
+                       outcome_for_next(server, descriptors), stage().after_a_reset);
 }
 
 TEST_P(NextClientComparison, AfterAStop) {
@@ -168,8 +168,8 @@ TEST_P(LongResponseComparison, AfterAReset) {
     client.send(simple_request);
     ASSERT_FALSE(client.read_some(1).bytes.empty());
     client.reset();
-    observe_and_expect("leaves while its response is on the way (RST)", outcome_for_next(server, descriptors),
-                       stage().after_a_reset);
+    observe_and_expect("leaves while its response is on the way (RST)",
+                       outcome_for_next(server, descriptors), stage().after_a_reset);
 }
 
 TEST_P(LongResponseComparison, BesideOneWhoDoesNotRead) {
@@ -347,8 +347,7 @@ protected:
                                       const StageProcess& server) {
         const auto readable = [](const HttpClient& client) { return client.readable(); };
         EXPECT_TRUE(eventually([&] {
-            return std::all_of(clients.begin(), clients.end(), readable) ||
-                   server.idle_for(300ms);
+            return std::all_of(clients.begin(), clients.end(), readable) || server.idle_for(300ms);
         }));
         std::vector<HttpClient> answered;
         for (auto& client : clients)
@@ -360,8 +359,7 @@ protected:
 INSTANTIATE_TEST_SUITE_P(, ShortageComparison, testing::ValuesIn(stages_and_bare(3)), stage_name);
 
 TEST_P(ShortageComparison, OutOfDescriptors) {
-    StageProcess server{
-        stage(), options_if_taken({"--timeout", "1000"}), {.descriptor_limit = 32}};
+    StageProcess server{stage(), options_if_taken({"--timeout", "1000"}), {.descriptor_limit = 32}};
     auto clients = typing_clients(stage(), server, 60);
     if (stage().profile.announces) {
         ASSERT_TRUE(eventually([&] { return !server.complaints().empty(); }));

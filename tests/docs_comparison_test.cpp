@@ -72,7 +72,8 @@ std::string row_of_page(const std::string& row, std::size_t number, const std::s
     auto cells = cells_of(row);
     if (number == 0)
         for (auto& cell : cells)
-            if (cell.starts_with('0')) cell = '[' + cell.substr(0, 2) + "](" + chapter_of(cell) + ")";
+            if (cell.starts_with('0'))
+                cell = '[' + cell.substr(0, 2) + "](" + chapter_of(cell) + ")";
     const bool injected = cells.back().find("FaultsComparison") != std::string::npos;
     const std::string source = injected ? "injection_test.cpp" : "comparison_test.cpp";
     if (number > 1) cells.back() = '[' + cells.back() + "](../tests/" + source + ")";

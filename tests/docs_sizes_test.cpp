@@ -66,8 +66,8 @@ std::string row_of_stage(const Stage& stage) {
 
 /// A file that only one of the two has counts whole.
 std::string row_of_step(const Stage& before, const Stage& after) {
-    std::vector<std::string> cells{std::to_string(
-        changed_lines(code_of(before, "bare.cpp"), code_of(after, "bare.cpp")))};
+    std::vector<std::string> cells{
+        std::to_string(changed_lines(code_of(before, "bare.cpp"), code_of(after, "bare.cpp")))};
     std::size_t all = 0;
     for (const auto& file : roles) {
         const auto changed = changed_lines(code_of(before, file), code_of(after, file));

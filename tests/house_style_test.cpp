@@ -118,14 +118,14 @@ TEST_P(HouseStyle, FunctionsAreShort) {
     }
 }
 
-/// A fault that the header of a bare program may name, by the words with which it begins, and whether
-/// the comparison shows it.
-struct Fault {
+/// A fault that the header of a bare program may name, by the words with which it begins, and
+/// whether the comparison shows it.
+struct NamedFault {
     std::string words;
     bool (*is_shown)(const Stage& bare, const Stage& server);
 };
 
-const std::vector<Fault> faults{
+const std::vector<NamedFault> named_faults{
     {"A client says nothing",
      [](const Stage& bare, const Stage& server) { return bare.silence != server.silence; }},
     {"A client sends no blank line",
@@ -160,12 +160,12 @@ TEST_P(HouseStyle, BareProgramNamesItsFaults) {
     for (const auto& line : lines_of(source_of(stage(), "bare.cpp"))) {
         if (!line.starts_with("//   - ")) continue;
         const auto text = line.substr(7);
-        const auto fault = std::find_if(faults.begin(), faults.end(), [&](const Fault& each) {
-            return text.starts_with(each.words);
-        });
-        named.push_back(fault == faults.end() ? text : fault->words);
+        const auto fault =
+            std::find_if(named_faults.begin(), named_faults.end(),
+                         [&](const NamedFault& each) { return text.starts_with(each.words); });
+        named.push_back(fault == named_faults.end() ? text : fault->words);
     }
-    for (const auto& fault : faults)
+    for (const auto& fault : named_faults)
         if (fault.is_shown(bare, stage())) shown.push_back(fault.words);
     EXPECT_EQ(named, shown);
 }

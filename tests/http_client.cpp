@@ -158,8 +158,7 @@ bool HttpClient::await_all_read(const Address& server) const {
 void HttpClient::finish_sending() { checked(::shutdown(socket_.number(), SHUT_WR), "shutdown"); }
 
 void HttpClient::send_and_finish(std::string_view bytes) {
-    const auto sent =
-        ::send(socket_.number(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_MORE);
+    const auto sent = ::send(socket_.number(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_MORE);
     if (sent != static_cast<ssize_t>(bytes.size())) fail(errno, "send");
     finish_sending();
 }

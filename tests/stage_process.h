@@ -12,15 +12,15 @@
 #include <vector>
 
 /// The words that start a stage: the path of its program, `--host 127.0.0.1` and `--port 0` where
-/// `arguments` does not say otherwise, and `arguments`. For a program without options it is the path
-/// and a port of 0; std::logic_error if there are arguments all the same.
+/// `arguments` does not say otherwise, and `arguments`. For a program without options it is the
+/// path and a port of 0; std::logic_error if there are arguments all the same.
 std::vector<std::string> stage_command(const Stage& stage, std::vector<std::string> arguments);
 
 /// Runs a stage that is expected to end by itself, with just these arguments.
 Finished run_stage(const Stage& stage, const std::vector<std::string>& arguments);
 
-/// A stage that listens. Whatever a test does with it, it must still end on SIGTERM when the test is
-/// over, with 0 if its profile says so, and must leave no sanitizer's report on stderr: the
+/// A stage that listens. Whatever a test does with it, it must still end on SIGTERM when the test
+/// is over, with 0 if its profile says so, and must leave no sanitizer's report on stderr: the
 /// destructor fails the test otherwise.
 class StageProcess {
 public:
@@ -70,7 +70,8 @@ public:
     bool idle_for(Clock::duration window) const;
     /// Waits until the stage has been idle for 20 ms; false after `patience`.
     bool settle() const;
-    /// How it has ended: "exit 1", or "SIGABRT" if a signal has ended it; a failed test if it runs on.
+    /// How it has ended: "exit 1", or "SIGABRT" if a signal has ended it; a failed test if it runs
+    /// on.
     std::string ending();
 
 private:

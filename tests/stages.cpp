@@ -92,9 +92,8 @@ Stage bare_program(const Stage& stage) {
 
 std::vector<Stage> chosen_from(const std::vector<Stage>& all, int first, int last) {
     std::vector<Stage> chosen;
-    std::copy_if(all.begin(), all.end(), std::back_inserter(chosen), [=](const Stage& stage) {
-        return stage.number >= first && stage.number <= last;
-    });
+    std::copy_if(all.begin(), all.end(), std::back_inserter(chosen),
+                 [=](const Stage& stage) { return stage.number >= first && stage.number <= last; });
     return chosen;
 }
 

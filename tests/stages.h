@@ -10,11 +10,11 @@
 /// What a program under test can do, besides serving. A test asks here, and not which program it
 /// has before it.
 struct Profile {
-    bool takes_options = true; ///< those of the stages; without them, its one argument is a port
-    bool announces = true;     ///< where it listens, on stderr; else the kernel's table tells
-    bool has_deadlines = true; ///< for a client that says nothing
+    bool takes_options = true;    ///< those of the stages; without them, its one argument is a port
+    bool announces = true;        ///< where it listens, on stderr; else the kernel's table tells
+    bool has_deadlines = true;    ///< for a client that says nothing
     bool has_long_backlog = true; ///< else one client at a time has room in it
-    bool ends_cleanly = true;  ///< with exit code 0 on SIGTERM; else the signal ends it
+    bool ends_cleanly = true;     ///< with exit code 0 on SIGTERM; else the signal ends it
 };
 
 /// One program under test: the server of a stage, or its bare program. The texts are what a test of
@@ -22,7 +22,8 @@ struct Profile {
 /// as much what it must not manage. "" where a row does not apply to it.
 struct Stage {
     int number;
-    std::string name; ///< of its folder, and of the program: "06_epoll_level", "06_epoll_level_bare"
+    std::string
+        name; ///< of its folder, and of the program: "06_epoll_level", "06_epoll_level_bare"
     Profile profile{};
 
     std::string head_too_long;           ///< of 8,193 bytes
