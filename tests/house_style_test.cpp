@@ -7,11 +7,13 @@
 #include "support.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <gtest/gtest.h>
 #include <iterator>
 #include <map>
 #include <ostream>
+#include <regex>
 #include <set>
 
 namespace {
@@ -55,6 +57,26 @@ TEST_P(HouseStyle, FilesTellTheDesign) {
     if (stage().number >= 6) expected.emplace_back("segments.h");
     std::sort(expected.begin(), expected.end());
     EXPECT_EQ(sources_of(stage()), expected);
+}
+
+// Four lines: what the stage shows, how to run it, its chapter, its neighbours.
+TEST_P(HouseStyle, ReadmeLeadsOn) {
+    static const std::regex link{R"(\]\(([^)#]+)\))"};
+    std::set<std::string> targets;
+    std::size_t points = 0;
+    for (const auto& line : lines_of(source_of(stage(), "README.md"))) {
+        if (line.starts_with("- ")) ++points;
+        for (std::sregex_iterator each(line.begin(), line.end(), link), end; each != end; ++each)
+            targets.insert((*each)[1]);
+    }
+    EXPECT_EQ(points, 4U);
+    for (const auto& target : targets)
+        EXPECT_TRUE(std::filesystem::exists(file_of(stage(), target))) << target;
+    std::set<std::string> expected{"bare.cpp", "main.cpp", "../docs/" + stage().name + ".md"};
+    for (const Stage& other : all_stages())
+        if (std::abs(other.number - stage().number) == 1) expected.insert("../" + other.name + '/');
+    if (stage().number == 7) expected.insert("../docs/where_next.md");
+    EXPECT_EQ(targets, expected);
 }
 
 TEST_P(HouseStyle, CommonFilesAreTheSameEverywhere) {
