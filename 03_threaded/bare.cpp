@@ -8,7 +8,8 @@
 //   Hello, world!
 //
 // Its faults, each with a command that shows it. (In bash, /dev/tcp/HOST/PORT
-// stands for a connection. Type the commands in a second terminal.)
+// stands for a connection. Type the command in a second terminal, and look with
+// curl and top from a third one. Start the program again for each.)
 //   - A client says nothing. Its thread waits forever:
 //       sleep 60 < /dev/tcp/127.0.0.1/8080
 //   - A client sends no blank line. The program keeps everything, and searches
@@ -17,13 +18,12 @@
 //   - A client leaves before its request is complete. Its thread calls recv()
 //     forever, at 100 % CPU:
 //       printf GET > /dev/tcp/127.0.0.1/8080
-//   - A client resets its connection. recv() or send() fails, and that ends
-//     the program for all clients:
-//       python3 -c 'from socket import *
-//       client = create_connection(("127.0.0.1", 8080))
-//       client.setsockopt(SOL_SOCKET, SO_LINGER, bytes([1] + 7 * [0]))'
-//   - There are more clients than descriptors. accept() fails, and that ends
-//     the program for all clients:
+//   - A client resets its connection (here by SO_LINGER with a time of 0). Then
+//     recv() fails, or send(), and that ends the program for all clients:
+//       python3 -c 'from socket import *; c = create_connection(("localhost",
+//       8080)); c.setsockopt(SOL_SOCKET, SO_LINGER, bytes([1] + 7 * [0]))'
+//   - There are more clients than descriptors (the numbers of open files and
+//     sockets). accept() fails, and that ends the program for all clients:
 //       (ulimit -n 8; ./bare)                          (in the first terminal)
 //       for i in {1..8}; do sleep 60 < /dev/tcp/127.0.0.1/8080 & done
 //
@@ -79,7 +79,8 @@ int main(int argc, char** argv) {
     // The listener is the socket that clients connect to.
     int listener = socket(AF_INET, SOCK_STREAM, 0);
     check(listener, "socket");
-    // Without this, bind() would fail for a minute after a run with clients.
+    // Without SO_REUSEADDR, bind() would fail for a minute after a run that had
+    // clients.
     int on = 1;
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     // The port is 8080, or the one given. htons() puts its bytes in the order
@@ -90,7 +91,8 @@ int main(int argc, char** argv) {
     address.sin_port = htons(static_cast<in_port_t>(port));
     auto* pointer = reinterpret_cast<sockaddr*>(&address);
     check(bind(listener, pointer, sizeof address), "bind");
-    // Now clients can connect. One or two can wait until we accept them.
+    // Now clients can connect. With 1, Linux lets two of them wait until we
+    // accept them.
     check(listen(listener, 1), "listen");
 
     while (true) {

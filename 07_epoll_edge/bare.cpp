@@ -1,8 +1,9 @@
 // 07, the bare idea: epoll, edge-triggered. It reports a descriptor only when
 // something new has happened, and not again because we have left something
-// unread. So there are fewer reports. But we must repeat each call until it
-// returns -1, which means that there is no more for now. This is Example 4 of
-// the article "How To Use Linux epoll with Python", call by call.
+// unread. So there are fewer reports. But we must repeat accept4() and recv()
+// until they return -1, which we take to mean that there is no more for now.
+// This is Example 4 of the article "How To Use Linux epoll with Python", call
+// by call.
 //
 //   $ g++ -std=c++20 bare.cpp -o bare
 //   $ ./bare                                           (Ctrl-C ends it)
@@ -10,29 +11,32 @@
 //   Hello, world!
 //
 // Its faults, each with a command that shows it. (In bash, /dev/tcp/HOST/PORT
-// stands for a connection. Type the commands in a second terminal.)
+// stands for a connection. Type the command in a second terminal, and look with
+// curl and top from a third one. Start the program again for each.)
 //   - A client says nothing. It keeps its descriptor forever:
 //       sleep 60 < /dev/tcp/127.0.0.1/8080
-//   - A client sends no blank line. The program keeps everything:
+//   - A client sends no blank line. The program keeps everything, and searches
+//     it from the start at each report:
 //       yes | head -c 100M > /dev/tcp/127.0.0.1/8080
-//   - A client leaves, even after a complete request. recv() returns 0 again
-//     and again, never -1. So the loop around it never ends, and nobody is
-//     served again:
+//   - A client leaves before its request is complete, or right after that.
+//     recv() returns 0 again and again, never -1. So the loop around it never
+//     ends, and nobody is served again:
 //       printf GET > /dev/tcp/127.0.0.1/8080
-//   - A client resets its connection. recv() returns -1, which ends the loop,
-//     and there is no further report. The descriptor stays open forever:
-//       python3 -c 'from socket import *
-//       client = create_connection(("127.0.0.1", 8080))
-//       client.setsockopt(SOL_SOCKET, SO_LINGER, bytes([1] + 7 * [0]))'
+//   - A client resets its connection (here by SO_LINGER with a time of 0). The
+//     report has EPOLLIN in it, and recv() returns -1, which ends the loop. No
+//     other report comes, so the descriptor stays open forever:
+//       python3 -c 'from socket import *; c = create_connection(("localhost",
+//       8080)); c.setsockopt(SOL_SOCKET, SO_LINGER, bytes([1] + 7 * [0]))'
 //   - There are more clients than descriptors. accept4() returns -1, which ends
 //     the loop. Clients who wait are not reported again, even when descriptors
-//     are free. Here, some get no answer:
+//     are free. Here, the last ones get no answer, and ss shows them as ESTAB:
 //       (ulimit -n 8; ./bare)                          (in the first terminal)
 //       for i in {1..6}; do
 //       (sleep 5; printf '\n\n'; sleep 60) > /dev/tcp/127.0.0.1/8080 & done
 //       sleep 6; ss -tn 'dport = :8080'
 //   - Ctrl-Z stops the program, and fg should let it go on. But epoll_wait()
-//     fails with EINTR then, and that ends the program.
+//     fails then (EINTR, "interrupted"), and that ends the program. (select()
+//     and poll() go on.)
 //
 // main.cpp is the same idea without these faults.
 #include <netinet/in.h>
@@ -70,6 +74,8 @@ bool is_complete(const std::string& request) {
 // with it, or deletes it.
 void control(int epoll, int operation, int fd, uint32_t events) {
     epoll_event event{};
+    // EPOLLET means edge-triggered. After each change, epoll also reports what
+    // is ready already.
     event.events = events | EPOLLET;
     event.data.fd = fd;
     check(epoll_ctl(epoll, operation, fd, &event), "epoll_ctl");
@@ -77,10 +83,11 @@ void control(int epoll, int operation, int fd, uint32_t events) {
 
 int main(int argc, char** argv) {
     // The listener is the socket that clients connect to. Because of
-    // SOCK_NONBLOCK, no call on it waits. A call that would wait returns -1.
+    // SOCK_NONBLOCK, no call on it waits. A call that would have to wait fails.
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     check(listener, "socket");
-    // Without this, bind() would fail for a minute after a run with clients.
+    // Without SO_REUSEADDR, bind() would fail for a minute after a run that had
+    // clients.
     int on = 1;
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     // The port is 8080, or the one given. htons() puts its bytes in the order
@@ -91,7 +98,8 @@ int main(int argc, char** argv) {
     address.sin_port = htons(static_cast<in_port_t>(port));
     auto* pointer = reinterpret_cast<sockaddr*>(&address);
     check(bind(listener, pointer, sizeof address), "bind");
-    // Now clients can connect. One or two can wait until we accept them.
+    // Now clients can connect. With 1, Linux lets two of them wait until we
+    // accept them.
     check(listen(listener, 1), "listen");
 
     // This descriptor stands for the kernel's list.
@@ -103,7 +111,7 @@ int main(int argc, char** argv) {
     std::map<int, std::string> requests;
     std::map<int, std::string> responses;
     while (true) {
-        // epoll_wait() waits until a descriptor is ready.
+        // epoll_wait() waits until something new has happened.
         epoll_event events[64];
         int count = epoll_wait(epoll, events, 64, -1);
         check(count, "epoll_wait");
