@@ -84,7 +84,7 @@ int main(int argc, char** argv) {
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     // The port is 8080, or the one given. htons() puts its bytes in the order
     // of the network. The address stays 0: all addresses of this machine.
-    int port = argc > 1 ? atoi(argv[1]) : 8080;
+    int port = argc > 1 ? std::stoi(argv[1]) : 8080;
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_port = htons(static_cast<in_port_t>(port));
