@@ -275,6 +275,19 @@ TEST_P(Wire, FloodAfterTheHead) {
     }
 }
 
+// The body comes when the response has been read. A server that has closed by then answers it with
+// a reset.
+TEST_P(Wire, BodyMayFollowTheResponse) {
+    StageProcess server{stage()};
+    HttpClient client{server.address()};
+    client.send("POST / HTTP/1.0\r\nContent-Length: 1000\r\n\r\n");
+    EXPECT_EQ(client.read_some(expected_response().size()).bytes, expected_response());
+    ASSERT_TRUE(server.settle());
+    client.send_what_fits(std::string(1000, 'b'));
+    EXPECT_TRUE(client.await_all_read(server.address()));
+    EXPECT_EQ(client.read_to_end().end, End::eof);
+}
+
 // Nobody announced these bytes, and the server does not read while it sends.
 TEST_P(Wire, SecondRequestWhileTheResponseIsOnItsWay) {
     constexpr std::uint64_t bytes = 10'000'000;
