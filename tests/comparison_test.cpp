@@ -126,6 +126,7 @@ TEST_P(NextClientComparison, WhileTheFirstTypes) {
 
 TEST_P(NextClientComparison, AfterOneLeft) {
     StageProcess server{stage()};
+    ASSERT_TRUE(server.settle());
     const auto descriptors = server.descriptors();
     HttpClient client{server.address()};
     client.send(half_request);
@@ -136,6 +137,7 @@ TEST_P(NextClientComparison, AfterOneLeft) {
 
 TEST_P(NextClientComparison, AfterOneReset) {
     StageProcess server{stage()};
+    ASSERT_TRUE(server.settle());
     const auto descriptors = server.descriptors();
     HttpClient client{server.address()};
     client.send(half_request);
@@ -163,6 +165,7 @@ INSTANTIATE_TEST_SUITE_P(, LongResponseComparison, testing::ValuesIn(all_stages(
 
 TEST_P(LongResponseComparison, AfterAReset) {
     StageProcess server{stage(), {"--body-bytes", "20000000"}};
+    ASSERT_TRUE(server.settle());
     const auto descriptors = server.descriptors();
     HttpClient client{server.address()};
     client.send(simple_request);
