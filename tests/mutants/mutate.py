@@ -9,6 +9,8 @@
 
 Each mutant is compiled, and the tests of its stage run, the quickest first, until one fails. What
 comes out is kept in build/mutants/, by the mutant's name, for as long as its source is the same.
+A change that nobody outside could notice is named in equivalent.md, with the reason, and does not
+count.
 """
 
 import argparse
@@ -212,6 +214,7 @@ def judge(target: Target, mutant: sites.Mutant, seconds: dict[str, dict[str, flo
     return {
         "name": mutant.name,
         "what": str(mutant),
+        "change": mutant.change,
         "outcome": outcome,
         "test": test,
         "seconds": round(time.monotonic() - start, 1),
@@ -233,15 +236,28 @@ def known_results(target: Target) -> dict[str, dict]:
     return {result["name"]: result for result in results}
 
 
+def equivalents() -> set[str]:
+    """The changes in equivalent.md: the lines that begin with a dash, in backticks."""
+    text = pathlib.Path(__file__).with_name("equivalent.md").read_text()
+    return set(re.findall(r"^- `(.*)`$", text, re.MULTILINE))
+
+
 def report(target: Target, results: list[dict]) -> None:
+    equivalent = equivalents()
+    for result in results:
+        if result["outcome"] == "survived" and result["change"] in equivalent:
+            result["outcome"] = "equivalent"
     counts = collections.Counter(result["outcome"] for result in results)
     caught = counts["caught"] + counts["hung"]
-    compiled = len(results) - counts["does not compile"]
+    compiled = len(results) - counts["does not compile"] - counts["equivalent"]
     for result in results:
         if result["outcome"] == "survived":
             print(f"survived: {result['name']}: {result['what']}")
     share = f", {100 * caught / compiled:.1f} %" if compiled else ""
-    print(f"{target.name}: {len(results)} mutants, {compiled} compile, {caught} caught{share}")
+    print(
+        f"{target.name}: {len(results)} mutants, {counts['does not compile']} do not compile, "
+        f"{counts['equivalent']} equivalent; of {compiled}, {caught} caught{share}"
+    )
 
 
 def main() -> None:

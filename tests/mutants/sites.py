@@ -32,9 +32,13 @@ class Mutant:
         what = f"{self.file}|{self.kind}|{self.before}|{self.text}|{self.begin}"
         return hashlib.sha1(what.encode()).hexdigest()[:10]
 
+    @property
+    def change(self) -> str:
+        """The change in words, without its line: the same in all stages that share the text."""
+        return f"{self.file}: {self.kind}: {self.before} -> {one_line(self.text)}"
+
     def __str__(self) -> str:
-        after = one_line(self.text) or "nothing"
-        return f"{self.file}:{self.line}: {self.kind}: {self.before} -> {after}"
+        return f"line {self.line} of {self.change}"
 
 
 def one_line(text: str) -> str:
