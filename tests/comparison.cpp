@@ -131,7 +131,7 @@ std::string colour_of(const ComparisonRow& row, const std::string& program) {
 
 bool has_cell(const ComparisonRow& row, const std::vector<Stage>& programs) {
     return std::any_of(programs.begin(), programs.end(),
-                       [&](const Stage& program) { return row.cells.count(program.name) > 0; });
+                       [&](const Stage& program) { return row.cells.contains(program.name); });
 }
 
 /// The cells of one kind of program, below each other where they are long, with `title` and the
