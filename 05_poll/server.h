@@ -195,10 +195,11 @@ private:
         Connection& connection = *place;
         const auto deadline_before = connection.deadline();
         try {
+            // The client may have been in time, while we were busy elsewhere.
+            // So its deadline counts only if it had passed before the calls.
+            const auto now = Clock::now();
             make_calls(connection);
-            // We look at the deadline only now, after the calls. The client may
-            // have been in time, while we were busy elsewhere.
-            if (is_late(connection)) {
+            if (is_late(connection, now)) {
                 connection.handle_deadline();
                 make_calls(connection);
             }
@@ -229,11 +230,8 @@ private:
         }
     }
 
-    static bool is_late(const Connection& connection) {
-        if (connection.state() == State::over) {
-            return false;
-        }
-        return connection.deadline() <= Clock::now();
+    static bool is_late(const Connection& connection, Clock::time_point now) {
+        return connection.state() != State::over && connection.deadline() <= now;
     }
 
     void update_interest(const Connection& connection) {
