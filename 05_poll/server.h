@@ -231,7 +231,10 @@ private:
     }
 
     static bool is_late(const Connection& connection, Clock::time_point now) {
-        return connection.state() != State::over && connection.deadline() <= now;
+        if (connection.state() == State::over) {
+            return false;
+        }
+        return connection.deadline() <= now;
     }
 
     void update_interest(const Connection& connection) {
