@@ -101,6 +101,36 @@ TEST_P(LateServer, SlowUploadGoesOnAfterAStop) {
     EXPECT_EQ(client.read_to_end(100ms).end, End::eof);
 }
 
+// And with a server that is held up after a call that found nothing, before it looks at the clock:
+// what has come meanwhile has not been looked for yet.
+TEST_P(LateServer, UploadGoesOnAfterAPauseBetweenACallAndTheClock) {
+    if (!tracing_is_permitted()) GTEST_SKIP() << "no process may trace another here (ptrace(2))";
+    StageProcess server{stage(), {"--quiet", "--timeout", "0.5"}};
+    ASSERT_TRUE(server.settle());
+    // The second recv() is the first of those that read on when the response has been sent.
+    Strace strace{server.pid(),
+                  {"-f", "-e", "trace=recvfrom", "-e", "inject=recvfrom:delay_exit=1000ms:when=2"}};
+    HttpClient client{server.address()};
+    client.send("POST / HTTP/1.0\r\nContent-Length: 2000\r\n\r\n");
+    const Reply answer = client.read_some(expected_response().size());
+    ASSERT_EQ(answer.bytes, expected_response());
+    // In 01 to 03 it waits in that call, elsewhere strace holds it: S and t of proc(5).
+    const auto held = [&] {
+        return state_in(read_file("/proc/" + std::to_string(server.pid()) + "/stat")) != 'R';
+    };
+    ASSERT_TRUE(eventually([&] {
+        const bool before = held();
+        std::this_thread::sleep_for(50ms);
+        return before && held();
+    }));
+    client.send(std::string(1000, 'x'));
+    ASSERT_TRUE(client.await_all_read(server.address()));
+    client.send_what_fits(std::string(1000, 'x'));
+    EXPECT_TRUE(client.await_all_read(server.address()));
+    EXPECT_EQ(client.read_to_end(100ms).end, End::eof);
+    strace.detach();
+}
+
 class LateLoop : public StageTest {};
 
 INSTANTIATE_TEST_SUITE_P(, LateLoop, testing::ValuesIn(event_stages()), stage_name);
