@@ -228,7 +228,7 @@ bool Comparison::read_fragments(const fs::path& folder) {
         std::smatch match;
         if (!std::regex_search(line, match, definition)) continue;
         const auto test = match[1].str() + '.' + match[2].str();
-        for (const Stage& program : stages_and_bare()) {
+        for (const Stage& program : all_programs()) {
             const auto fragment = lines_of(read_file(folder / (test + '.' + program.name)));
             if (fragment.size() == 3)
                 add(test, fragment[0], program.name, {fragment[1], fragment[2] == "1"});

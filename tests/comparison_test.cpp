@@ -18,7 +18,7 @@ void observe_and_expect(const std::string& row, const std::string& cell,
 
 class OneClientComparison : public StageTest {};
 
-INSTANTIATE_TEST_SUITE_P(, OneClientComparison, testing::ValuesIn(stages_and_bare()), stage_name);
+INSTANTIATE_TEST_SUITE_P(, OneClientComparison, testing::ValuesIn(all_programs()), stage_name);
 
 TEST_P(OneClientComparison, Get) {
     StageProcess server{stage()};
@@ -96,7 +96,7 @@ protected:
     }
 };
 
-INSTANTIATE_TEST_SUITE_P(, NextClientComparison, testing::ValuesIn(stages_and_bare()), stage_name);
+INSTANTIATE_TEST_SUITE_P(, NextClientComparison, testing::ValuesIn(all_programs()), stage_name);
 
 TEST_P(NextClientComparison, Later) {
     StageProcess server{stage()};
@@ -225,15 +225,6 @@ std::string crowd_cell(std::size_t held, std::size_t served, std::size_t turned_
     return held == 1 ? "1 at a time" : std::to_string(held) + " at a time";
 }
 
-/// The programs that serve one client after the other or many at once; but of the bare ones only
-/// those that accept at once, since their backlog of 1 has no room for a crowd.
-std::vector<Stage> for_crowds() {
-    auto programs = serving_stages();
-    const auto bare = bare_programs(3);
-    programs.insert(programs.end(), bare.begin(), bare.end());
-    return programs;
-}
-
 /// `count` clients that have sent half a request; fewer if the program ends meanwhile. Where the
 /// backlog is short, each comes when the one before has been accepted, or some time after it. The
 /// last ones may find no room in it: they have not connected then.
@@ -254,9 +245,11 @@ std::vector<HttpClient> typing_clients(const Stage& stage, StageProcess& server,
     return clients;
 }
 
+/// Of the bare programs only those that accept at once: a backlog of 1 has no room for a crowd.
 class HeldOpenComparison : public StageTest {};
 
-INSTANTIATE_TEST_SUITE_P(, HeldOpenComparison, testing::ValuesIn(for_crowds()), stage_name);
+INSTANTIATE_TEST_SUITE_P(, HeldOpenComparison, testing::ValuesIn(stages_and_bare(2, 3)),
+                         stage_name);
 
 TEST_P(HeldOpenComparison, Crowd) {
     constexpr std::size_t count = 1100;
@@ -292,7 +285,7 @@ TEST_P(HeldOpenComparison, Crowd) {
 
 class CostComparison : public StageTest {};
 
-INSTANTIATE_TEST_SUITE_P(, CostComparison, testing::ValuesIn(for_crowds()), stage_name);
+INSTANTIATE_TEST_SUITE_P(, CostComparison, testing::ValuesIn(stages_and_bare(2, 3)), stage_name);
 
 TEST_P(CostComparison, Threads) {
     StageProcess server{stage()};
@@ -341,7 +334,6 @@ TEST_P(CostOfManyComparison, RequestsBesideIdleClients) {
     EXPECT_FALSE(idle.back().readable());
 }
 
-/// The programs that serve many at once, and their bare programs.
 class ShortageComparison : public StageTest {
 protected:
     /// Waits until all can read something, or the program has come to rest; it may try again after
@@ -359,7 +351,8 @@ protected:
     }
 };
 
-INSTANTIATE_TEST_SUITE_P(, ShortageComparison, testing::ValuesIn(stages_and_bare(3)), stage_name);
+INSTANTIATE_TEST_SUITE_P(, ShortageComparison, testing::ValuesIn(stages_and_bare(3, 3)),
+                         stage_name);
 
 TEST_P(ShortageComparison, OutOfDescriptors) {
     StageProcess server{stage(), options_if_taken({"--timeout", "1000"}), {.descriptor_limit = 32}};
@@ -380,15 +373,7 @@ TEST_P(ShortageComparison, OutOfDescriptors) {
 
 class EndComparison : public StageTest {};
 
-/// All stages, and the bare programs that accept at once.
-std::vector<Stage> for_the_end() {
-    auto programs = all_stages();
-    const auto bare = bare_programs(3);
-    programs.insert(programs.end(), bare.begin(), bare.end());
-    return programs;
-}
-
-INSTANTIATE_TEST_SUITE_P(, EndComparison, testing::ValuesIn(for_the_end()), stage_name);
+INSTANTIATE_TEST_SUITE_P(, EndComparison, testing::ValuesIn(stages_and_bare(1, 3)), stage_name);
 
 TEST_P(EndComparison, SignalMidRequest) {
     StageProcess server{stage()};

@@ -89,7 +89,7 @@ std::vector<std::string> tables() {
     const auto console = code_of(stages.front(), "console.h").size();
     lines.insert(lines.end(),
                  {"",
-                  "In each server also `common.h` with " + std::to_string(common) +
+                  "Each server also has `common.h` with " + std::to_string(common) +
                       " and `console.h` with " + std::to_string(console) + " lines of code.",
                   "", "| step" + heading.substr(5) + " | server |", "| " + rule + " | ---: |"});
     for (std::size_t i = 0; i + 1 < stages.size(); ++i)

@@ -118,9 +118,9 @@ std::vector<Stage> bare_programs(int first) {
     return programs;
 }
 
-std::vector<Stage> stages_and_bare(int first) {
+std::vector<Stage> stages_and_bare(int first, int first_bare) {
     auto all = stages(first);
-    const auto bare = bare_programs(first);
+    const auto bare = bare_programs(first_bare);
     all.insert(all.end(), bare.begin(), bare.end());
     return all;
 }

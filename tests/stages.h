@@ -50,8 +50,10 @@ std::vector<Stage> stages(int first, int last = 7);
 inline std::vector<Stage> all_stages() { return stages(1); }
 /// The bare programs of these stages.
 std::vector<Stage> bare_programs(int first = 1);
-/// The stages from a number on, and their bare programs.
-std::vector<Stage> stages_and_bare(int first = 1);
+/// The stages from a number on, and the bare programs from another one on.
+std::vector<Stage> stages_and_bare(int first, int first_bare);
+/// All of both.
+inline std::vector<Stage> all_programs() { return stages_and_bare(1, 1); }
 /// Those that serve one client after the other, or many at once.
 inline std::vector<Stage> serving_stages() { return stages(2); }
 /// Those that serve many at once.
