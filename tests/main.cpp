@@ -2,8 +2,8 @@
 //
 //   stage_tests --gtest_filter='*Comparison*' --gtest_brief=1 --comparison=comparison.md
 
-#include "comparison.h"
-#include "stages.h"
+#include "comparison/comparison.h"
+#include "harness/programs.h"
 
 #include <CLI/CLI.hpp>
 #include <fstream>
@@ -35,16 +35,15 @@ ComparisonListener& add_comparison_listener() {
 
 /// The tests that stages with a sanitizer cannot pass, whose runtime is part of the process.
 const std::string for_plain_stages =
-    "Cost*Comparison.*:LimitsOfThreads.*:" // it has threads and memory of its own
+    "ComparisonOfCost*:LimitsOfThreads.*:" // it has threads and memory of its own
     "Limits.LargestBodyIsNotKeptInMemory/*:"
     "LimitsOfConcurrent.MemoryOfAConnectionDoesNotGrowWithTheBody/*:"
-    "Fairness.*:EpollRegistration.*:SpuriousReadiness.*:" // it must be the first library itself
-    "FaultsInAll.*:FaultsWhileServing.*:ShortageOfMemory*:Wire.EverySendIsShort/*:"
-    "FaultsComparison.*:FaultsInSetUp.*:Wire.EachByteIsLookedAtOnce/*:" // it makes calls of its own
-    "Wire.SecondSendDoesNotCostTheResponse/*:" // it cannot look for leaks while it is traced
-    "Lifecycle.SignalBetweenCheckAndWait/*:"   // ThreadSanitizer delivers signals when it likes
-    "Standalone.*:"                            // not about the programs under test
-    "*/*_bare";                                // their faults are left in on purpose
+    "Faults*:Wire.EverySendIsShort/*:"          // it must be the first library itself
+    "Injection*:Wire.EachByteIsLookedAtOnce/*:" // it makes calls of its own
+    "Wire.SecondSendDoesNotCostTheResponse/*:"  // it cannot look for leaks while it is traced
+    "Lifecycle.SignalBetweenCheckAndWait/*:"    // ThreadSanitizer delivers signals when it likes
+    "Standalone.*:"                             // not about the programs under test
+    "*/*_bare";                                 // their faults are left in on purpose
 
 /// Leaves those tests out of what is listed and run.
 void leave_out_tests_for_plain_stages() {

@@ -9,7 +9,8 @@
 //
 // It runs the stages of the build it belongs to, or those in the folder STAGE_BINARIES.
 
-#include "../http_client.h"
+#include "harness/http_client.h"
+#include "harness/time_limits.h"
 #include "runner.h"
 
 #include <CLI/CLI.hpp>

@@ -1,5 +1,7 @@
 #include "runner.h"
 
+#include "harness/time_limits.h"
+
 #include <algorithm>
 #include <arpa/inet.h>
 #include <cerrno>

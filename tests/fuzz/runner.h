@@ -1,7 +1,8 @@
 // Runs a script against several servers at the same time, and holds each to what the model says.
 #pragma once
 
-#include "../stage_process.h"
+#include "harness/stage_process.h"
+#include "harness/time_limits.h"
 #include "script.h"
 
 #include <array>

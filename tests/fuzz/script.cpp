@@ -1,6 +1,6 @@
 #include "script.h"
 
-#include "../http_client.h"
+#include "harness/http_client.h"
 
 #include <algorithm>
 #include <array>

@@ -1,0 +1,480 @@
+// The docs hold what they say: code and differences are those of the sources, what is mentioned
+// exists, links lead somewhere, and figures are those that were measured. Each page is a test.
+
+#include "harness/child_process.h"
+#include "harness/stages.h"
+#include "harness/support.h"
+#include "pages.h"
+#include "source/source_text.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <regex>
+#include <set>
+
+namespace fs = std::filesystem;
+
+namespace {
+
+const fs::path root{SOURCE_DIR};
+
+class Docs : public PageTest {};
+
+INSTANTIATE_TEST_SUITE_P(, Docs, testing::ValuesIn(page_files()), page_name);
+
+/// Whether `part` stands in `whole` as lines that follow each other.
+bool contains(const std::vector<std::string>& whole, const std::vector<std::string>& part) {
+    return std::search(whole.begin(), whole.end(), part.begin(), part.end()) != whole.end();
+}
+
+/// The longest beginning of `part` that `whole` holds, in lines: where a reader should look.
+std::size_t lines_in_common(const std::vector<std::string>& whole,
+                            const std::vector<std::string>& part) {
+    std::size_t best = 0;
+    for (auto start = whole.begin(); start != whole.end(); ++start) {
+        const auto end = std::mismatch(start, whole.end(), part.begin(), part.end()).second;
+        best = std::max(best, static_cast<std::size_t>(end - part.begin()));
+    }
+    return best;
+}
+
+TEST_P(Docs, FencesAreOfKnownKinds) {
+    const std::set<std::string> checked{"cpp", "diff", "console", "sh", "text"};
+    std::size_t marks = 0;
+    for (const auto& line : page.lines) marks += line.starts_with("```") ? 1U : 0U;
+    EXPECT_EQ(marks % 2, 0U) << page.file << ": a ``` is never closed";
+    for (const Fence& fence : page.fences) {
+        if (fence.words.empty() || !checked.contains(fence.words.front()))
+            fail_at(fence.line, "a block that nothing checks: cpp, diff, console and sh are known");
+        else if (fence.is("text") && (fence.words.size() != 2 || fence.words[1] != "comparison"))
+            fail_at(fence.line, "text is for the comparison only");
+        if (fence.lines.empty()) fail_at(fence.line, "an empty block");
+    }
+}
+
+TEST_P(Docs, CodeStandsInItsFile) {
+    for (const Fence& fence : page.fences) {
+        if (!fence.is("cpp")) continue;
+        if (fence.words.size() != 2) {
+            fail_at(fence.line, "which file is it from? `cpp FILE`, or `cpp sketch` for none");
+            continue;
+        }
+        const fs::path file = root / fence.words[1];
+        if (fence.words[1] == "sketch") continue;
+        const auto whole = lines_of(read_file(file));
+        if (contains(whole, fence.lines)) continue;
+        const auto good = lines_in_common(whole, fence.lines);
+        fail_at(fence.line + 1 + good, fence.words[1] + " does not go on so:\n" +
+                                           fence.lines[std::min(good, fence.lines.size() - 1)]);
+    }
+}
+
+/// The lines of a block between its lines "@@".
+std::vector<std::vector<std::string>> parts_of(const Fence& fence) {
+    std::vector<std::vector<std::string>> parts(1);
+    for (const auto& line : fence.lines) {
+        if (line == "@@") parts.emplace_back();
+        else parts.back().push_back(line);
+    }
+    return parts;
+}
+
+/// The lines of a difference: of `diff OLD NEW`, without the file names; of `diff PATCH`, the
+/// patch. Empty if there is none.
+std::vector<std::string> difference_named_by(const Fence& fence) {
+    if (fence.words.size() == 2) return lines_of(read_file(root / fence.words[1]));
+    if (fence.words.size() != 3) return {};
+    const auto diff =
+        run_command({"diff", "-U100000", root / fence.words[1], root / fence.words[2]});
+    auto lines = lines_of(diff.out);
+    if (diff.exit_code == 1) lines.erase(lines.begin(), lines.begin() + 3); // names, and one @@
+    return diff.exit_code == 1 ? lines : std::vector<std::string>{};
+}
+
+TEST_P(Docs, DifferencesAreTrue) {
+    for (const Fence& fence : page.fences) {
+        if (!fence.is("diff")) continue;
+        const auto whole = difference_named_by(fence);
+        if (whole.empty()) {
+            fail_at(fence.line, "the difference of what? `diff OLD NEW` or `diff PATCH`");
+            continue;
+        }
+        std::size_t line = fence.line + 1;
+        for (const auto& part : parts_of(fence)) {
+            const bool changes = std::any_of(part.begin(), part.end(), [](const auto& text) {
+                return text.starts_with('+') || text.starts_with('-');
+            });
+            if (!changes) fail_at(line, "this part of the difference shows no change");
+            const auto good = lines_in_common(whole, part);
+            if (good < part.size())
+                fail_at(line + good, "the difference does not go on so:\n" + part[good]);
+            line += part.size() + 1;
+        }
+    }
+}
+
+/// The tests that a source defines, as "Suite.Test".
+std::set<std::string> known_tests() {
+    static const std::regex definition{R"(^TEST(?:_P|_F)?\((\w+), (\w+)\))"};
+    std::set<std::string> names;
+    for (const auto& entry : fs::recursive_directory_iterator(root / "tests")) {
+        if (entry.path().extension() != ".cpp") continue;
+        for (const auto& line : lines_of(read_file(entry.path()))) {
+            std::smatch match;
+            if (std::regex_search(line, match, definition))
+                names.insert(match[1].str() + '.' + match[2].str());
+        }
+    }
+    return names;
+}
+
+TEST_P(Docs, TestsThatAreMentionedExist) {
+    static const std::regex mention{R"(([A-Z]\w+\.[A-Z]\w+)(/\w+)?)"};
+    static const auto tests = known_tests();
+    ASSERT_GT(tests.size(), 100U);
+    for (const auto& [line, text] : page.code_spans()) {
+        std::smatch match;
+        if (std::regex_match(text, match, mention) && !tests.contains(match[1]))
+            fail_at(line, "there is no test " + text);
+    }
+}
+
+/// Whether a source defines `name`: a C++ one, a Python one or a shell script.
+bool defines(const fs::path& file, const std::string& name) {
+    const auto text = read_file(file);
+    const auto extension = file.extension();
+    if (extension == ".cpp" || extension == ".h") return definitions_in(text).contains(name);
+    const std::string start = extension == ".py" ? "def " : "";
+    return ('\n' + text).find('\n' + start + name + '(') != std::string::npos;
+}
+
+TEST_P(Docs, FunctionsThatAreMentionedExist) {
+    static const std::regex mention{R"(([\w./]+):([A-Za-z_~][\w:~]*))"};
+    for (const auto& [line, text] : page.code_spans()) {
+        std::smatch match;
+        if (!std::regex_match(text, match, mention)) continue;
+        const std::string name = match[1];
+        if (name != "tour" && fs::path{name}.extension().empty()) continue; // std::string
+        const bool is_common = name == "common.h" || name == "console.h";
+        const auto file = root / (is_common ? "01_blocking_single" : "") / name;
+        if (!fs::exists(file)) fail_at(line, "there is no file " + name);
+        else if (!defines(file, match[2])) fail_at(line, name + " has no " + match[2].str());
+    }
+}
+
+/// The stage whose name starts with `word`, "06" or longer.
+std::string stage_called(const std::string& word) {
+    for (const Stage& stage : all_stages())
+        if (stage.name.starts_with(word)) return stage.name;
+    return "";
+}
+
+/// All sources in one text: of the stages, the tests, the bench and the tour.
+const std::string& all_sources() {
+    static const std::string sources = [] {
+        std::string text = read_file(root / "tour");
+        for (const auto& entry : fs::recursive_directory_iterator(root)) {
+            const auto folder = fs::relative(entry.path(), root).begin()->string();
+            const bool ours =
+                folder == "tests" || folder == "bench" || !stage_called(folder).empty();
+            const auto extension = entry.path().extension();
+            if (ours && (extension == ".cpp" || extension == ".h" || extension == ".py"))
+                text += read_file(entry.path());
+        }
+        return text;
+    }();
+    return sources;
+}
+
+/// Calls that none of our programs makes, and that the pages speak of: the kernel's own functions,
+/// how strace calls some of ours, and what else a program could have called.
+const std::set<std::string> calls_of_others{
+    "clone3",           "do_poll",      "do_select",     "do_sys_poll",    "ep_insert",
+    "ep_poll_callback", "epoll_pwait2", "exec",          "getaddrinfo",    "kqueue",
+    "ep_send_events",   "recvfrom",     "loop.readable", "request.decode", "sendto",
+    "sigaction",        "signalfd",     "terminate",     "timerfd_create", "writev"};
+
+// `recv()`, `Server::admit()`, `next.begin()`: somebody calls it.
+TEST_P(Docs, CallsThatAreMentionedAreMade) {
+    static const std::regex mention{R"((?:\w+::)*((?:\w+(?:\.|->))?~?[A-Za-z_]\w*)\([^()]*\))"};
+    ASSERT_GT(all_sources().size(), 100'000U);
+    for (const auto& [line, text] : page.code_spans()) {
+        std::smatch match;
+        if (!std::regex_match(text, match, mention) || calls_of_others.contains(match[1])) continue;
+        const std::regex call{"(^|[^A-Za-z0-9_])" +
+                              std::regex_replace(match[1].str(), std::regex{R"(\.)"}, "\\.") +
+                              "\\("};
+        if (!std::regex_search(all_sources(), call)) fail_at(line, "nobody calls " + text);
+    }
+}
+
+TEST_P(Docs, LinksLeadSomewhere) {
+    for (const auto& [line, target] : page.links()) {
+        if (target.starts_with("http://") || target.starts_with("https://")) continue;
+        const auto hash = target.find('#');
+        const auto name = target.substr(0, hash);
+        const auto file = name.empty() ? page.file : page.file.parent_path() / name;
+        if (!fs::exists(file)) fail_at(line, "there is no " + name);
+        else if (hash != std::string::npos &&
+                 !read_page(file).anchors().contains(target.substr(hash + 1)))
+            fail_at(line, "there is no heading " + target);
+    }
+}
+
+/// The --options in the help of a stage, or of the tour.
+const std::set<std::string>& options_of(const std::string& program) {
+    static std::map<std::string, std::set<std::string>> known;
+    auto& options = known[program];
+    if (!options.empty()) return options;
+    static const std::regex option{R"(--[a-z][a-z-]*)"};
+    const auto help =
+        run_command({std::string{STAGE_BIN_DIR} + '/' + program, "--help"}).out + "--help";
+    for (std::sregex_iterator match(help.begin(), help.end(), option), end; match != end; ++match)
+        options.insert(match->str());
+    return options;
+}
+
+/// What is wrong with the options given to a stage in this command; "" if nothing.
+std::string wrong_option(const std::string& command) {
+    if (command.find("tour break") != std::string::npos) return ""; // a mistake has a number, too
+    static const std::regex call{R"((0[1-7]_[a-z_]+|tour run (\d\d))((?: +[^\s|;&#)<>]+)*))"};
+    static const std::regex option{R"( (--[a-z][a-z-]*))"};
+    for (std::sregex_iterator found(command.begin(), command.end(), call), end; found != end;
+         ++found) {
+        const auto stage = stage_called((*found)[2].matched ? (*found)[2] : (*found)[1]);
+        if (stage.empty()) return "there is no stage " + found->str();
+        const std::string given = (*found)[3];
+        // The tour's own option: it runs the bare program, whose one argument is a port.
+        if ((*found)[2].matched && std::regex_search(given, std::regex{"^ --bare(?! +--)"}))
+            continue;
+        for (std::sregex_iterator each(given.begin(), given.end(), option); each != end; ++each)
+            if (!options_of(stage).contains((*each)[1]))
+                return stage + " has no option " + (*each)[1].str();
+    }
+    return "";
+}
+
+/// What is wrong with a call of the tour: a command or a mistake that there is not; "" if nothing.
+std::string wrong_tour(const std::string& command) {
+    static const std::regex mistake{R"(\./tour break ([0-9]\w+))"};
+    std::smatch match;
+    if (std::regex_search(command, match, mistake) &&
+        !fs::exists(root / "tests/mistakes" / (match[1].str() + ".patch")))
+        return "there is no mistake " + match[1].str();
+    static const std::string help = run_command({root / "tour", "help"}).out;
+    static const std::regex call{R"(\./tour ([a-z]+))"};
+    for (std::sregex_iterator found(command.begin(), command.end(), call), end; found != end;
+         ++found)
+        if (help.find("./tour " + (*found)[1].str()) == std::string::npos)
+            return "the tour has no command " + (*found)[1].str();
+    return "";
+}
+
+TEST_P(Docs, OptionsExist) {
+    auto commands = page.code_spans();
+    for (const Fence& fence : page.fences) {
+        if (!fence.is("console") && !fence.is("sh")) continue;
+        for (std::size_t i = 0; i < fence.lines.size(); ++i)
+            if (fence.is("sh") || fence.lines[i].starts_with("$ "))
+                commands.push_back({fence.line + 1 + i, fence.lines[i]});
+    }
+    for (const auto& [line, command] : commands) {
+        for (const auto& wrong : {wrong_option(command), wrong_tour(command)})
+            if (!wrong.empty()) fail_at(line, wrong + ": " + command);
+    }
+}
+
+// ---- What was measured ------------------------------------------------------------------------
+
+std::vector<std::string> split(const std::string& text, const std::string& mark) {
+    std::vector<std::string> parts;
+    for (std::size_t start = 0; start <= text.size();) {
+        const auto end = std::min(text.find(mark, start), text.size());
+        const auto piece = text.substr(start, end - start);
+        const auto first = std::min(piece.find_first_not_of(' '), piece.size());
+        parts.push_back(piece.substr(first, piece.find_last_not_of(' ') + 1 - first));
+        start = end + mark.size();
+    }
+    return parts;
+}
+
+/// "idle | 10000 | 05_poll": of bench/results/idle.json, in the row that starts so, that column.
+std::optional<double> measured(const std::string& reference) {
+    const auto parts = split(reference, "|");
+    if (parts.size() != 3) return {};
+    const auto text = read_file(root / "bench/results" / (parts[0] + ".json"));
+    const auto data = nlohmann::json::parse(text, nullptr, false);
+    if (data.is_discarded()) return {};
+    const auto& columns = data["columns"];
+    const auto column = std::find(columns.begin(), columns.end(), parts[2]) - columns.begin();
+    for (const auto& row : data["rows"]) {
+        const auto name = row[0].is_string() ? row[0].get<std::string>() : row[0].dump();
+        if (name == parts[1] && column < static_cast<std::ptrdiff_t>(row.size()) &&
+            row[static_cast<std::size_t>(column)].is_number())
+            return row[static_cast<std::size_t>(column)].get<double>();
+    }
+    return {};
+}
+
+/// The same, or a quotient of two: "A / B".
+std::optional<double> measured_or_quotient(const std::string& reference) {
+    const auto parts = split(reference, " / ");
+    const auto value = measured(parts[0]);
+    if (parts.size() == 1 || !value) return value;
+    const auto divisor = measured(parts[1]);
+    if (!divisor || *divisor == 0) return {};
+    return *value / *divisor;
+}
+
+/// `value` rounded as the number `shown` is: to so many decimals, or where it ends in zeros, to so
+/// many of its digits.
+std::string rounded_like(const std::string& shown, double value) {
+    const auto point = shown.find('.');
+    const auto last = shown.find_last_not_of('0');
+    const auto zeros = point == std::string::npos ? shown.size() - 1 - last : 0;
+    const double unit = std::pow(10.0, static_cast<double>(zeros));
+    const auto decimals = point == std::string::npos ? 0 : shown.size() - point - 1;
+    char text[64];
+    std::snprintf(text, sizeof text, "%.*f", static_cast<int>(decimals),
+                  std::round(value / unit * std::pow(10, decimals)) / std::pow(10, decimals) *
+                      unit);
+    std::string digits = text;
+    if (shown.find(',') == std::string::npos) return digits;
+    for (auto place = static_cast<std::ptrdiff_t>(std::min(digits.find('.'), digits.size())) - 3;
+         place > 0; place -= 3)
+        digits.insert(static_cast<std::size_t>(place), ",");
+    return digits;
+}
+
+TEST_P(Docs, FiguresAreThoseMeasured) {
+    static const std::regex quote{R"(([0-9][0-9,]*(?:\.[0-9]+)?)[^0-9]?<!-- bench (.*?) -->)"};
+    for (const auto& [line, text] : page.prose) {
+        std::string right = text;
+        std::size_t shift = 0;
+        std::ptrdiff_t seen = 0;
+        for (std::sregex_iterator found(text.begin(), text.end(), quote), end; found != end;
+             ++found, ++seen) {
+            const auto value = measured_or_quotient((*found)[2]);
+            if (!value) fail_at(line, "no such figure in bench/results: " + (*found)[2].str());
+            if (!value) continue;
+            const auto number = rounded_like((*found)[1], *value);
+            const auto place = static_cast<std::size_t>(found->position(1)) + shift;
+            right.replace(place, static_cast<std::size_t>(found->length(1)), number);
+            shift += number.size() - static_cast<std::size_t>(found->length(1));
+        }
+        static const std::string mark = "<!-- bench ";
+        std::ptrdiff_t marks = 0;
+        for (auto at = text.find(mark); at != std::string::npos; at = text.find(mark, at + 1))
+            ++marks;
+        if (marks != seen) fail_at(line, "a figure's comment without a figure just before it");
+        expect_lines(page, line, {text}, {right}, "measured otherwise");
+    }
+}
+
+TEST_P(Docs, IncludedTablesAreThoseMeasured) {
+    for (const auto& [line, name] : page.comments("begin")) {
+        const auto file = page.file.parent_path() / name;
+        auto right = lines_of(read_file(file));
+        if (right.size() < 3) {
+            fail_at(line, "there is no table " + name);
+            continue;
+        }
+        right.erase(right.begin(), right.begin() + 2); // its heading
+        const auto begin = page.lines.begin() + static_cast<std::ptrdiff_t>(line);
+        const auto end = std::find(begin, page.lines.end(), "<!-- end -->");
+        if (end == page.lines.end()) fail_at(line, "no <!-- end -->");
+        else expect_lines(page, line + 1, {begin, end}, right, name + " reads otherwise");
+    }
+}
+
+// ---- The mistakes -------------------------------------------------------------------------------
+
+/// The words under a name in the head of a patch.
+std::vector<std::string> field_of(const std::vector<std::string>& patch, const std::string& name) {
+    for (const auto& line : patch)
+        if (line.starts_with(name + ": ")) return words_of(line.substr(name.size() + 2));
+    return {};
+}
+
+/// Whether each part of the patch finds its lines in the file that it changes.
+bool applies(const std::vector<std::string>& patch) {
+    std::vector<std::string> file, part;
+    std::size_t parts = 0;
+    const auto found = [&] { return part.empty() || contains(file, part); };
+    for (const auto& line : patch) {
+        const bool heading = line.starts_with("--- a/") || line.starts_with("@@ ");
+        if (heading && !found()) return false;
+        if (heading) part.clear();
+        if (line.starts_with("--- a/")) file = lines_of(read_file(root / line.substr(6)));
+        else if (line.starts_with("@@ ")) ++parts;
+        else if (parts > 0 && !line.starts_with('+')) part.push_back(line.substr(1));
+    }
+    return parts > 0 && found();
+}
+
+// That the tests notice is tried by `./tour break --all`; here, that no patch is left behind when
+// the stage it belongs to changes, or the test, or the page.
+TEST(DocsMistakes, FitTheirStagesTestsAndPage) {
+    const auto tests = known_tests();
+    const auto page = read_file(root / "docs/10_mistakes.md");
+    std::size_t count = 0;
+    for (const auto& entry : fs::directory_iterator(root / "tests/mistakes")) {
+        if (entry.path().extension() != ".patch") continue;
+        ++count;
+        const auto name = entry.path().filename().string();
+        const auto patch = lines_of(read_file(entry.path()));
+        EXPECT_TRUE(applies(patch)) << name;
+        for (const char* field : {"Mistake", "Stage", "Build", "Symptom", "Caught-by", "See"})
+            EXPECT_FALSE(field_of(patch, field).empty()) << name << " has no " << field;
+        for (const auto& test : field_of(patch, "Caught-by"))
+            EXPECT_TRUE(tests.contains(test)) << name << " names " << test;
+        EXPECT_NE(page.find("```diff tests/mistakes/" + name), std::string::npos) << name;
+    }
+    EXPECT_GE(count, 30U);
+}
+
+// ---- What a chapter has to have
+// -------------------------------------------------------------------
+
+class DocsChapter : public testing::TestWithParam<Stage> {};
+
+INSTANTIATE_TEST_SUITE_P(, DocsChapter, testing::ValuesIn(all_stages()), stage_name);
+
+TEST_P(DocsChapter, HasItsParts) {
+    const auto page = read_page(root / "docs" / (GetParam().name + ".md"));
+    const auto headings = page.headings();
+    std::vector<std::string> parts{
+        "The idea", "The code, walked", "Run it",    "What the kernel sees", "Watch it",
+        "Break it", "Questions",        "Exercises", "Further reading"};
+    if (GetParam().number > 1) parts.insert(parts.begin() + 1, "What changed");
+    std::vector<std::string> found;
+    std::copy_if(headings.begin(), headings.end(), std::back_inserter(found), [&](const auto& h) {
+        return std::find(parts.begin(), parts.end(), h) != parts.end();
+    });
+    EXPECT_EQ(found, parts);
+    std::map<std::string, int> blocks;
+    for (const Fence& fence : page.fences) ++blocks[fence.words.empty() ? "" : fence.words[0]];
+    EXPECT_GE(blocks["cpp"], 2);
+    EXPECT_GE(blocks["console"], 4);
+    EXPECT_GE(blocks["diff"], GetParam().number > 1 ? 2 : 0);
+    const auto questions = std::count_if(page.prose.begin(), page.prose.end(), [](const auto& p) {
+        return p.text.starts_with("<details>");
+    });
+    EXPECT_GE(questions, 8); // 4 to 6 questions, two exercises with a hint and an answer each
+}
+
+TEST(DocsIndex, LeadsToEveryPage) {
+    std::set<std::string> linked;
+    for (const auto& [line, target] : read_page(root / "docs/README.md").links())
+        linked.insert(target.substr(0, target.find('#')));
+    for (const auto& file : page_files()) {
+        const auto name = file.filename().string();
+        if (name == "README.md") continue;
+        EXPECT_TRUE(linked.contains(name)) << "docs/README.md has no link to " << name;
+    }
+}
+
+} // namespace

@@ -1,0 +1,256 @@
+// What the stages owe their readers: files by role, common files that are the same everywhere,
+// lines that fit beside a chapter, short functions. And what the tests owe theirs: that one finds
+// them.
+
+#include "harness/stages.h"
+#include "harness/support.h"
+#include "source_text.h"
+#include "stage_sources.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cstdlib>
+#include <filesystem>
+#include <gtest/gtest.h>
+#include <regex>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace fs = std::filesystem;
+
+namespace {
+
+class HouseStyle : public StageTest {};
+
+INSTANTIATE_TEST_SUITE_P(, HouseStyle, testing::ValuesIn(all_stages()), stage_name);
+
+TEST_P(HouseStyle, FilesTellTheDesign) {
+    std::vector<std::string> expected{"bare.cpp", "common.h", "console.h", "main.cpp"};
+    const std::vector<std::string> blocking_roles{"conversation.h"},
+        event_roles{"connection.h", "poller.h", "server.h"};
+    const auto& roles = stage().number < 4 ? blocking_roles : event_roles;
+    expected.insert(expected.end(), roles.begin(), roles.end());
+    if (stage().number >= 6) expected.emplace_back("segments.h");
+    std::sort(expected.begin(), expected.end());
+    EXPECT_EQ(sources_of(stage()), expected);
+}
+
+// Four lines: what the stage shows, how to run it, its chapter, its neighbours.
+TEST_P(HouseStyle, ReadmeLeadsOn) {
+    static const std::regex link{R"(\]\(([^)#]+)\))"};
+    std::set<std::string> targets;
+    std::size_t points = 0;
+    for (const auto& line : lines_of(source_of(stage(), "README.md"))) {
+        if (line.starts_with("- ")) ++points;
+        for (std::sregex_iterator each(line.begin(), line.end(), link), end; each != end; ++each)
+            targets.insert((*each)[1]);
+    }
+    EXPECT_EQ(points, 4U);
+    for (const auto& target : targets) EXPECT_TRUE(fs::exists(file_of(stage(), target))) << target;
+    std::set<std::string> expected{"bare.cpp", "main.cpp", "../docs/" + stage().name + ".md"};
+    for (const Stage& other : all_stages())
+        if (std::abs(other.number - stage().number) == 1) expected.insert("../" + other.name + '/');
+    if (stage().number == 7) expected.insert("../docs/where_next.md");
+    EXPECT_EQ(targets, expected);
+}
+
+TEST_P(HouseStyle, CommonFilesAreTheSameEverywhere) {
+    for (const char* name : {"common.h", "console.h", ".clang-format"}) {
+        const auto common = source_of(stage(), name);
+        EXPECT_FALSE(common.empty()) << name;
+        EXPECT_TRUE(common == source_of(stages(1, 1).front(), name)) << name;
+    }
+}
+
+// A chapter, or the stage before, has to fit beside it.
+TEST_P(HouseStyle, NothingPastColumn80) {
+    auto names = sources_of(stage());
+    names.emplace_back("CMakeLists.txt");
+    for (const auto& name : names) {
+        std::size_t number = 0;
+        for (const auto& line : lines_of(source_of(stage(), name))) {
+            ++number;
+            EXPECT_LE(line.size(), 80U) << stage().name << '/' << name << ':' << number;
+        }
+    }
+}
+
+TEST_P(HouseStyle, Header) {
+    const auto source = source_of(stage());
+    const auto length = header_lines(source);
+    EXPECT_GE(length, 8U);
+    EXPECT_LE(length, 15U);
+    EXPECT_TRUE(source.starts_with("// " + stage().name + ": "));
+    auto lines = lines_of(source);
+    lines.resize(length);
+    std::string header;
+    for (const auto& line : lines) header += line + '\n';
+    EXPECT_NE(header.find("$ ./tour run " + stage().name.substr(0, 2)), std::string::npos);
+    EXPECT_NE(header.find("Limit"), std::string::npos);
+    if (stage().number < 7) { // who lifts the limit; and whom this stage follows
+        const auto next = stages(stage().number + 1).front().name;
+        EXPECT_NE(header.find(next), std::string::npos) << next;
+    }
+    if (stage().number > 1) {
+        const auto previous = stages(stage().number - 1).front().name;
+        EXPECT_NE(header.find(previous), std::string::npos) << previous;
+    }
+}
+
+/// The function that waits for readiness is the event loop; it may be somewhat longer.
+std::size_t allowed_lines(const FunctionLength& function) {
+    for (const char* wait : {"::pselect(", "::ppoll(", "::epoll_pwait("}) {
+        if (function.text.find(wait) != std::string::npos) return 40;
+    }
+    return 30;
+}
+
+TEST_P(HouseStyle, FunctionsAreShort) {
+    for (const auto& file : sources_of_server(stage())) {
+        const auto functions = functions_in(source_of(stage(), file));
+        EXPECT_GE(functions.size(), 3U) << file;
+        for (const auto& function : functions) {
+            EXPECT_LE(function.lines, allowed_lines(function)) << file << ": " << function.name;
+        }
+    }
+}
+
+/// A fault that the header of a bare program may name, by the words with which it begins, and
+/// whether the comparison shows it.
+struct NamedFault {
+    std::string words;
+    bool (*is_shown)(const Stage& bare, const Stage& server);
+};
+
+const std::vector<NamedFault> named_faults{
+    {"A client says nothing",
+     [](const Stage& bare, const Stage& server) { return bare.silence != server.silence; }},
+    {"A client sends no blank line",
+     [](const Stage& bare, const Stage& server) {
+         return bare.head_too_long != server.head_too_long;
+     }},
+    {"A client leaves",
+     [](const Stage& bare, const Stage& server) { return bare.after_a_fin != server.after_a_fin; }},
+    {"A client resets its connection",
+     [](const Stage& bare, const Stage& server) {
+         // 01 ends whatever its one client does.
+         return bare.after_a_reset != server.after_a_reset || bare.number == 1;
+     }},
+    {"There are more clients than descriptors",
+     [](const Stage& bare, const Stage& server) {
+         return bare.number >= 3 && bare.out_of_descriptors != server.out_of_descriptors;
+     }},
+    {"There are more than 1,000 clients",
+     [](const Stage& bare, const Stage& server) {
+         return bare.clients_held_open != server.clients_held_open;
+     }},
+    {"Ctrl-Z stops the program",
+     [](const Stage& bare, const Stage& server) {
+         return bare.after_a_stop != server.after_a_stop;
+     }},
+};
+
+// The comparison shows that each is there, and it fails where a program is better than expected.
+TEST_P(HouseStyle, BareProgramNamesItsFaults) {
+    const Stage bare = bare_programs(stage().number).front();
+    std::vector<std::string> named, shown;
+    for (const auto& line : lines_of(source_of(stage(), "bare.cpp"))) {
+        if (!line.starts_with("//   - ")) continue;
+        const auto text = line.substr(7);
+        const auto fault =
+            std::find_if(named_faults.begin(), named_faults.end(),
+                         [&](const NamedFault& each) { return text.starts_with(each.words); });
+        named.push_back(fault == named_faults.end() ? text : fault->words);
+    }
+    for (const auto& fault : named_faults)
+        if (fault.is_shown(bare, stage())) shown.push_back(fault.words);
+    EXPECT_EQ(named, shown);
+}
+
+/// The sources of the tests: their paths below tests/.
+std::vector<fs::path> sources_of_tests() {
+    const auto folder = fs::path{SOURCE_DIR} / "tests";
+    std::vector<fs::path> sources;
+    for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+        const auto extension = entry.path().extension();
+        if (extension == ".cpp" || extension == ".h")
+            sources.push_back(fs::relative(entry.path(), folder));
+    }
+    return sources;
+}
+
+std::string source_of_test(const fs::path& path) {
+    return read_file(fs::path{SOURCE_DIR} / "tests" / path);
+}
+
+/// "LateServer" of "serving/late_server_test.cpp".
+std::string suite_of(const fs::path& file) {
+    std::string name;
+    bool starts_word = true;
+    for (const char letter : file.stem().string()) {
+        if (letter != '_') name += static_cast<char>(starts_word ? std::toupper(letter) : letter);
+        starts_word = letter == '_';
+    }
+    return name.substr(0, name.rfind("Test"));
+}
+
+// So that a failed test's name says where it stands.
+TEST(HouseStyleOfTests, SuitesBeginAsTheirFiles) {
+    static const std::regex definition{R"re(\nTEST(?:_P|_F)?\((\w+),)re"};
+    std::size_t suites = 0;
+    for (const auto& file : sources_of_tests()) {
+        if (!file.stem().string().ends_with("_test")) continue;
+        const auto text = source_of_test(file);
+        for (std::sregex_iterator each(text.begin(), text.end(), definition), end; each != end;
+             ++each, ++suites) {
+            const auto suite = (*each)[1].str();
+            EXPECT_TRUE(suite.starts_with(suite_of(file))) << file << " has a suite " << suite;
+        }
+    }
+    EXPECT_GE(suites, 100U);
+}
+
+/// A part of the tests is a header with its .cpp: "harness/support". Adds the parts that one uses,
+/// by itself and through others.
+void add_used(const fs::path& part, std::set<fs::path>& used) {
+    static const std::regex include{R"re(#include "([^"]+)\.h")re"};
+    const auto text = source_of_test(part.string() + ".h") + source_of_test(part.string() + ".cpp");
+    for (std::sregex_iterator each(text.begin(), text.end(), include), end; each != end; ++each) {
+        const fs::path name{(*each)[1].str()};
+        const auto beside = part.parent_path() / name;
+        const auto found = source_of_test(beside.string() + ".h").empty() ? name : beside;
+        if (found != part && used.insert(found).second) add_used(found, used);
+    }
+}
+
+TEST(HouseStyleOfTests, NoTwoPartsUseEachOther) {
+    std::size_t parts = 0;
+    for (const auto& header : sources_of_tests()) {
+        if (header.extension() != ".h") continue;
+        ++parts;
+        const auto part = fs::path{header}.replace_extension();
+        std::set<fs::path> used;
+        add_used(part, used);
+        for (const auto& each : used) {
+            std::set<fs::path> back;
+            add_used(each, back);
+            EXPECT_FALSE(back.contains(part)) << part << " and " << each;
+        }
+    }
+    EXPECT_GE(parts, 15U);
+}
+
+// "Where is the test for ...?": every file of tests is there.
+TEST(HouseStyleOfTests, ReadmeLeadsToEveryFile) {
+    const auto readme = source_of_test("README.md");
+    for (const auto& file : sources_of_tests()) {
+        if (!file.stem().string().ends_with("_test")) continue;
+        EXPECT_NE(readme.find("](" + file.string() + ")"), std::string::npos) << file;
+    }
+    static const std::regex link{R"(\]\(([^)#]+)\))"};
+    for (std::sregex_iterator each(readme.begin(), readme.end(), link), end; each != end; ++each)
+        EXPECT_TRUE(fs::exists(fs::path{SOURCE_DIR} / "tests" / (*each)[1].str())) << each->str();
+}
+
+} // namespace

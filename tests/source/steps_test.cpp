@@ -1,0 +1,121 @@
+// What a step owes its readers: two neighbours differ where the step's idea is, and nowhere else.
+
+#include "harness/stages.h"
+#include "source_text.h"
+#include "stage_sources.h"
+
+#include <algorithm>
+#include <gtest/gtest.h>
+#include <iterator>
+#include <map>
+#include <ostream>
+#include <set>
+
+namespace {
+
+/// The definitions of a bare program, but for main().
+std::map<std::string, std::string> helpers_of_bare(const Stage& stage) {
+    auto definitions = definitions_in(source_of(stage, "bare.cpp"));
+    std::erase_if(definitions, [](const auto& each) { return each.first == "main"; });
+    return definitions;
+}
+
+/// A step from one stage to the next.
+struct Step {
+    int from;
+    /// What the step is about: the definitions, "FILE: NAME", that both stages have and that
+    /// differ. poller.h is what 04 to 07 are about, so what differs in it is not listed.
+    std::set<std::string> changed;
+};
+
+void PrintTo(const Step& step, std::ostream* out) { *out << "step from stage " << step.from; }
+
+std::vector<Step> steps() {
+    return {
+        // How a request is printed, and the loop.
+        {1, {"main.cpp: main", "main.cpp: serve", "conversation.h: print_request"}},
+        // Each client gets its thread, and the main thread looks around from time to time.
+        {2,
+         {"main.cpp: main", "main.cpp: serve", "main.cpp: stop", "main.cpp: listen_on",
+          "main.cpp: accept_client", "main.cpp: retry_pause"}},
+        // Sockets that do not block, and signals that come during a wait only.
+        {3,
+         {"main.cpp: main", "main.cpp: serve", "main.cpp: stop", "main.cpp: stop_requested",
+          "main.cpp: handle_signals", "main.cpp: listen_on"}},
+        // The wait. And select()'s 503 is gone.
+        {4, {"main.cpp: main", "server.h: Server::admit"}},
+        // The wait. And the options about segments.
+        {5, {"main.cpp: main", "main.cpp: listen_on", "connection.h: Connection::send_response"}},
+        // Edges. And --defer-accept.
+        {6, {"main.cpp: main", "main.cpp: listen_on", "server.h: Server::admit"}},
+    };
+}
+
+class Steps : public testing::TestWithParam<Step> {
+protected:
+    static Stage before() { return stages(GetParam().from).front(); }
+    static Stage after() { return stages(GetParam().from + 1).front(); }
+};
+
+std::string step_name(const testing::TestParamInfo<Step>& parameter) {
+    const int from = parameter.param.from;
+    return '0' + std::to_string(from) + "_to_0" + std::to_string(from + 1);
+}
+
+INSTANTIATE_TEST_SUITE_P(, Steps, testing::ValuesIn(steps()), step_name);
+
+/// The sources that both stages of the step have.
+std::vector<std::string> shared_sources(const Stage& before, const Stage& after) {
+    const auto old_ones = sources_of_server(before), new_ones = sources_of_server(after);
+    std::vector<std::string> shared;
+    std::set_intersection(old_ones.begin(), old_ones.end(), new_ones.begin(), new_ones.end(),
+                          std::back_inserter(shared));
+    return shared;
+}
+
+TEST_P(Steps, OnlyWhatTheStepIsAboutChanges) {
+    std::set<std::string> changed;
+    std::size_t shared = 0;
+    for (const auto& file : shared_sources(before(), after())) {
+        if (file == "poller.h") continue;
+        const auto old_ones = definitions_in(source_of(before(), file));
+        for (const auto& [name, text] : definitions_in(source_of(after(), file))) {
+            const auto old = old_ones.find(name);
+            if (old == old_ones.end()) continue;
+            ++shared;
+            if (old->second != text) changed.insert(file + ": " + name);
+        }
+    }
+    EXPECT_GE(shared, 40U);
+    EXPECT_EQ(changed, GetParam().changed);
+}
+
+// What two bare programs both have is the same; 07's control() asks for edges.
+TEST_P(Steps, BareProgramsShareTheirHelpers) {
+    const auto old_ones = helpers_of_bare(before());
+    std::size_t shared = 0;
+    for (const auto& [name, text] : helpers_of_bare(after())) {
+        const auto old = old_ones.find(name);
+        if (old == old_ones.end() || (name == "control" && GetParam().from == 6)) continue;
+        ++shared;
+        EXPECT_EQ(old->second, text) << name;
+    }
+    EXPECT_GE(shared, 2U);
+}
+
+// So that the two can be read side by side.
+TEST_P(Steps, SharedDefinitionsStandInTheSameOrder) {
+    for (const auto& file : shared_sources(before(), after())) {
+        const auto old_ones = definition_order(source_of(before(), file));
+        const auto new_ones = definition_order(source_of(after(), file));
+        const auto only_shared = [](std::vector<std::string> names, const auto& others) {
+            std::erase_if(names, [&](const auto& name) {
+                return std::find(others.begin(), others.end(), name) == others.end();
+            });
+            return names;
+        };
+        EXPECT_EQ(only_shared(old_ones, new_ones), only_shared(new_ones, old_ones)) << file;
+    }
+}
+
+} // namespace
