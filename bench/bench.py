@@ -9,53 +9,17 @@ import argparse
 import json
 import os
 import pathlib
-import platform
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 
-import servers
-from experiments import EXPERIMENTS, Result, Settings
-from report import draw, terminal_table
-
-RESULTS = servers.ROOT / "bench" / "results"
-
-
-def machine() -> dict[str, object]:
-    """Where and with what it was measured: a figure without it says nothing."""
-    cpu = "unknown"
-    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            cpu = line.partition(":")[2].strip()
-    compiler = subprocess.run(
-        [os.environ.get("CXX", "c++"), "--version"], capture_output=True, text=True
-    )
-    return {
-        "cpu": cpu,
-        "cpus": len(servers.CPUS),
-        "kernel": f"{platform.system()} {platform.release()}",
-        "compiler": compiler.stdout.partition("\n")[0] + ", release preset",
-        "date": time.strftime("%Y-%m-%d"),
-        "descriptors": servers.raise_descriptor_limit(),
-        "server_cpu": servers.SERVER_CPU,
-        "load_cpu": servers.LOAD_CPU,
-    }
-
-
-def progress(text: str) -> None:
-    """A line that is overwritten on a terminal, and one after another elsewhere."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\x1b[K    {text}")
-        sys.stderr.flush()
-    else:
-        print(f"    {text}", file=sys.stderr, flush=True)
-
-
-def clear_progress() -> None:
-    if sys.stderr.isatty():
-        sys.stderr.write("\r\x1b[K")
+from bench import servers
+from bench.experiments import EXPERIMENTS, Result, Settings
+from bench.machine import machine
+from bench.report import clear_progress, draw, holds, progress, terminal_table
+from bench.servers import RESULTS
 
 
 def as_json(result: Result, where: dict[str, object], settings: Settings) -> dict[str, object]:
@@ -79,10 +43,6 @@ def as_json(result: Result, where: dict[str, object], settings: Settings) -> dic
         "redone": result.redone,
         "rounds": result.rounds,
     }
-
-
-def holds(value: float, sign: str, limit: float) -> bool:
-    return value <= limit if sign == "<=" else value > limit
 
 
 def positive(text: str) -> int:

@@ -15,10 +15,9 @@ from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
-import load
-import servers
-from report import cell
-from servers import Server, eventually, running, stage
+from bench import load, servers
+from bench.report import cell
+from bench.servers import Server, eventually, listen_overflows, running, stage
 
 STAGES = ["03", "04", "05", "06", "07"]
 
@@ -283,14 +282,6 @@ def memory_result(rounds: dict[str, dict[int, list[int]]], counts: list[int]) ->
 
 
 # ---- 4. The listen backlog -----------------------------------------------------------------------
-
-
-def listen_overflows() -> int:
-    """Connections the kernel has dropped for want of a place: ListenOverflows of netstat(8)."""
-    names, figures = (
-        line.split() for line in pathlib.Path("/proc/net/netstat").read_text().splitlines()[:2]
-    )
-    return int(figures[names.index("ListenOverflows")])
 
 
 BACKLOG_LIMIT = 10  # seconds; who has no answer by then counts as if it came just then

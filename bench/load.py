@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from servers import LOAD_CPU, PATIENCE, SERVER_CPU, Server, child_settings, eventually
+from bench.servers import LOAD_CPU, PATIENCE, ROOT, SERVER_CPU, Server, child_settings, eventually
 
 REQUEST = b"GET / HTTP/1.0\r\n\r\n"
 IP_BIND_ADDRESS_NO_PORT = 24  # Python has no name for it
@@ -87,7 +87,8 @@ def idle_clients(server: Server, count: int) -> Iterator[None]:
         return
     before = server.descriptors()
     holder = subprocess.Popen(
-        [sys.executable, "-B", __file__, str(server.port), str(count)],
+        [sys.executable, "-B", "-m", "bench.load", str(server.port), str(count)],
+        cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         preexec_fn=child_settings(LOAD_CPU),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +21,23 @@ STYLES = {
 }
 OTHERS = [("#8c8c8c", 2), ("#3f88c5", 6), ("#b5478f", 8)]  # lines that are no stages
 TEXT = "#808080"
+
+
+# ---- On the terminal -----------------------------------------------------------------------------
+
+
+def progress(text: str) -> None:
+    """A line that is overwritten on a terminal, and one after another elsewhere."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[K    {text}")
+        sys.stderr.flush()
+    else:
+        print(f"    {text}", file=sys.stderr, flush=True)
+
+
+def clear_progress() -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[K")
 
 
 # ---- Tables --------------------------------------------------------------------------------------
@@ -47,6 +65,10 @@ def terminal_table(data: dict[str, Any]) -> str:
         if number == 0:
             lines.append("-" * (sum(widths) + 2 * len(widths) - 2))
     return "\n".join([*lines, "", *map(claim_line, data["claims"])])
+
+
+def holds(value: float, sign: str, limit: float) -> bool:
+    return value <= limit if sign == "<=" else value > limit
 
 
 def claim_line(claim: dict[str, Any]) -> str:

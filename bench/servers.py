@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 STAGES = ROOT / "build" / "bin"
+RESULTS = ROOT / "bench" / "results"
 PLAIN = ROOT / "build-plain" / "bin"  # without the flags that harden them
 BODY = b"Hello, world!"
 PATIENCE = 20  # seconds, for whatever should take none
@@ -187,7 +188,7 @@ def floor_in_one_segment() -> Server:
 
 
 def python_server() -> Server:
-    program = pathlib.Path(__file__).with_name("epoll_server.py")
+    program = ROOT / "bench" / "peers" / "epoll_server.py"
     return Server("Python epoll", ["python3", str(program)])
 
 
@@ -263,3 +264,11 @@ def lighttpd(program: str, modules: str, folder: pathlib.Path) -> Callable[[], S
         return Server("lighttpd", command, port, subprocess.DEVNULL)
 
     return start
+
+
+def listen_overflows() -> int:
+    """Connections the kernel has dropped for want of a place: ListenOverflows of netstat(8)."""
+    names, figures = (
+        line.split() for line in pathlib.Path("/proc/net/netstat").read_text().splitlines()[:2]
+    )
+    return int(figures[names.index("ListenOverflows")])

@@ -181,7 +181,8 @@ const std::string& all_sources() {
             const bool ours =
                 folder == "tests" || folder == "bench" || !stage_called(folder).empty();
             const auto extension = entry.path().extension();
-            if (ours && (extension == ".cpp" || extension == ".h" || extension == ".py"))
+            if (ours && (extension == ".cpp" || extension == ".h" || extension == ".py" ||
+                         extension == ".bash"))
                 text += read_file(entry.path());
         }
         return text;

@@ -1,5 +1,6 @@
 // What a step owes its readers: two neighbours differ where the step's idea is, and nowhere else.
 
+#include "harness/child_process.h"
 #include "harness/stages.h"
 #include "source_text.h"
 #include "stage_sources.h"
@@ -10,6 +11,8 @@
 #include <map>
 #include <ostream>
 #include <set>
+#include <string>
+#include <vector>
 
 namespace {
 
@@ -116,6 +119,54 @@ TEST_P(Steps, SharedDefinitionsStandInTheSameOrder) {
         };
         EXPECT_EQ(only_shared(old_ones, new_ones), only_shared(new_ones, old_ones)) << file;
     }
+}
+
+/// What `./tour diff` shows with these arguments.
+std::string shown_by_diff(const std::vector<std::string>& arguments) {
+    std::vector<std::string> command{std::string{SOURCE_DIR} + "/tour", "diff"};
+    command.insert(command.end(), arguments.begin(), arguments.end());
+    const auto result = run_command(command);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return result.out;
+}
+
+// Each changed file, and each that only one of the two has.
+TEST_P(Steps, DiffShowsTheStep) {
+    const auto shown = shown_by_diff({before().name, after().name});
+    auto files = sources_of_server(before());
+    for (const auto& file : sources_of_server(after())) files.push_back(file);
+    for (const auto& file : files) {
+        const bool in_both =
+            !source_of(before(), file).empty() && !source_of(after(), file).empty();
+        const bool changed = source_of(before(), file) != source_of(after(), file);
+        EXPECT_EQ(shown.find("b/" + after().name + '/' + file) != std::string::npos,
+                  in_both && changed)
+            << file;
+        EXPECT_EQ(shown.find("has " + file) != std::string::npos, !in_both) << file;
+    }
+}
+
+TEST_P(Steps, DiffShowsTheStepOfTheBarePrograms) {
+    const auto shown = shown_by_diff({before().name, after().name, "--bare"});
+    EXPECT_TRUE(shown.starts_with("diff ")) << shown;
+    EXPECT_NE(shown.find("+++ b/" + after().name + "/bare.cpp"), std::string::npos);
+}
+
+class StepsFromTheIdea : public StageTest {};
+
+INSTANTIATE_TEST_SUITE_P(, StepsFromTheIdea, testing::ValuesIn(all_stages()), stage_name);
+
+// Each call of the bare program has its place in the server.
+TEST_P(StepsFromTheIdea, DiffShowsWhereTheServerMakesEachCall) {
+    const auto lines = lines_of(shown_by_diff({stage().name, "--bare-main"}));
+    std::size_t calls = 0;
+    for (std::size_t i = 0; i < lines.size(); ++i) {
+        if (!lines[i].starts_with(stage().name + "/bare.cpp:")) continue;
+        ++calls;
+        ASSERT_LT(i + 1, lines.size());
+        EXPECT_TRUE(lines[i + 1].starts_with("    " + stage().name + '/')) << lines[i];
+    }
+    EXPECT_GE(calls, 8U);
 }
 
 } // namespace

@@ -24,12 +24,11 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import servers
-from bench import RESULTS, clear_progress, holds, machine, progress
-from experiments import listen_overflows
-from hostile import PLANS, Victim, ask, crowd, hostilities, keep_asking
-from report import markdown, terminal_table
-from servers import Server, running
+from bench import servers
+from bench.machine import machine
+from bench.report import clear_progress, holds, markdown, progress, terminal_table
+from bench.servers import RESULTS, Server, listen_overflows, running
+from bench.soak.hostile import PLANS, Victim, ask, crowd, hostilities, keep_asking
 
 COMPLETE = 600  # seconds: what is shorter is a try
 PATIENT_CLIENTS = 3  # at a time, for each server

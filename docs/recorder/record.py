@@ -27,9 +27,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import servers
-from report import STYLES, TEXT
-from servers import PATIENCE
+from bench import servers
+from bench.report import STYLES, TEXT
+from bench.servers import PATIENCE
 
 FIGURES = servers.ROOT / "docs" / "figures"
 Event = dict[str, Any]

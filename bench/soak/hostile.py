@@ -14,8 +14,8 @@ import struct
 import time
 from collections.abc import Coroutine, Iterator
 
-from load import IP_BIND_ADDRESS_NO_PORT
-from servers import BODY, LOAD_CPU, Server, child_settings
+from bench.load import IP_BIND_ADDRESS_NO_PORT
+from bench.servers import BODY, LOAD_CPU, Server, child_settings
 
 PATIENT_SECONDS = 60  # a well-behaved client waits so long for the end of its response
 MODES = ("-H", "-B", "-X")  # slowhttptest: slow headers, slow body, slow read
