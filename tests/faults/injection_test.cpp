@@ -14,6 +14,7 @@
 #include <atomic>
 #include <cerrno>
 #include <csignal>
+#include <deque>
 #include <mutex>
 #include <optional>
 #include <set>
@@ -153,18 +154,19 @@ public:
     }
 
     /// Receives until each has come to an end, whichever, or `limit` has passed: whether they have.
+    /// In the order in which they came, in which 02 serves them.
     bool through(Clock::duration limit) {
         const auto deadline = Clock::now() + limit;
         while (!clients_.empty()) {
             const auto left = std::max<Clock::duration>(deadline - Clock::now(), 1ms);
-            if (clients_.back().read_to_end(left).end == End::timeout) return false;
-            clients_.pop_back();
+            if (clients_.front().read_to_end(left).end == End::timeout) return false;
+            clients_.pop_front();
         }
         return true;
     }
 
 private:
-    std::vector<HttpClient> clients_;
+    std::deque<HttpClient> clients_;
 };
 
 /// A server that is used for fault after fault, as long as it lives.
