@@ -10,10 +10,10 @@ check_docs() {
     build
     if (($# == 1)); then
         say "Checking README.md and docs/"
-        ctest --preset release -j "$jobs" -R '^(Docs|Terminal)'
+        ctest --preset release -j "$((2 * jobs))" -R '^(Docs|Terminal)'
     else
         say "Observing the comparison, then writing README.md and docs/ anew"
-        ctest --preset release -j "$jobs" -R Comparison -E '^Docs' --quiet ||
+        ctest --preset release -j "$((2 * jobs))" -R Comparison -E '^Docs' --quiet ||
             die 1 "The comparison failed, and nothing was written; './tour test' shows where."
         build/bin/docs_test --update --gtest_brief=1
     fi

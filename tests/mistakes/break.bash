@@ -10,6 +10,6 @@ break_stage() {
     (($# <= 2)) || die 2 "'./tour break' takes one name, but got '${*:2}'." "./tour break lists them."
     if (($# == 1)); then exec tests/mistakes/run --list; fi
     set_up "${needs_to_build[@]}" "${needs_to_test[@]}" "${needs_to_break[@]}"
-    build
+    build stage_tests
     exec tests/mistakes/run "$2"
 }

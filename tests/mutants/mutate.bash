@@ -9,6 +9,6 @@ needs_to_mutate=(
 # mutate [NN|common] [OPTION...]: changes that a program makes, one at a time; tests/mutants/ says more.
 mutate() {
     set_up "${needs_to_build[@]}" "${needs_to_test[@]}" "${needs_to_mutate[@]}"
-    build
+    build stage_tests
     exec /usr/bin/python3 -B tests/mutants/mutate.py "${@:2}" 3>&-
 }

@@ -253,4 +253,26 @@ TEST(HouseStyleOfTests, ReadmeLeadsToEveryFile) {
         EXPECT_TRUE(fs::exists(fs::path{SOURCE_DIR} / "tests" / (*each)[1].str())) << each->str();
 }
 
+/// What `./tour` and its commands say that they need, as names of packages.
+std::set<std::string> packages_needed() {
+    static const std::regex need{R"(\n +'[^'|]+\|([^'|]+)\|)"};
+    std::set<std::string> packages;
+    std::string text = read_file(fs::path{SOURCE_DIR} / "tour");
+    for (const char* folder : {"bench", "docs", "tests"})
+        for (const auto& entry : fs::recursive_directory_iterator(fs::path{SOURCE_DIR} / folder))
+            if (entry.path().extension() == ".bash") text += read_file(entry.path());
+    for (std::sregex_iterator each(text.begin(), text.end(), need), end; each != end; ++each)
+        packages.insert((*each)[1]);
+    return packages;
+}
+
+// A reader without Linux has them all.
+TEST(HouseStyleOfTests, ContainerHasWhatTheTourNeeds) {
+    const auto container = read_file(fs::path{SOURCE_DIR} / ".devcontainer/Dockerfile");
+    const auto packages = packages_needed();
+    EXPECT_GE(packages.size(), 25U);
+    for (const auto& package : packages)
+        EXPECT_NE(container.find(' ' + package + '='), std::string::npos) << package;
+}
+
 } // namespace
