@@ -212,9 +212,14 @@ inline void send_response(int socket, const Response& response,
 // Without this, there could be unread input when we close. The kernel would
 // then send a reset, and the client might lose the part of the response that it
 // has not read yet (RFC 9112, section 9.6).
+//
+// If there is something to read after the deadline, we may be late, not the
+// client. Then it gets more time, but only once. Otherwise a client that sends
+// a byte now and then could hold us for hours.
 inline void drain(int socket, const Response& response, Progress& progress,
                   const Options& options) {
     std::size_t drained = 0;
+    bool has_more_time = false;
     auto deadline = options.new_deadline();
     while (drained <= most_drained) {
         std::array<char, drain_size> buffer;
@@ -224,8 +229,8 @@ inline void drain(int socket, const Response& response, Progress& progress,
         }
         if (n > 0) {
             drained += static_cast<std::size_t>(n);
-            // There was something to read. So we are late, not the client.
-            if (deadline <= Clock::now()) {
+            if (deadline <= Clock::now() && !has_more_time) {
+                has_more_time = true;
                 deadline = options.new_deadline();
             }
             continue;

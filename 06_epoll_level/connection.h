@@ -223,8 +223,11 @@ private:
         const bool is_last = (n == 0);
         if (is_last || drained_ > most_drained) {
             end();
-        } else if (deadline_ <= Clock::now()) {
-            // There was something to read. So we are late, not the client.
+        } else if (deadline_ <= Clock::now() && !has_more_time_) {
+            // There was something to read, so we may be late, not the client.
+            // Then it gets more time, but only once. Otherwise a client that
+            // sends a byte now and then could hold the connection for hours.
+            has_more_time_ = true;
             deadline_ = options_.new_deadline();
         }
     }
@@ -288,6 +291,8 @@ private:
     std::size_t acknowledged_ = 0;
     // Bytes that came after the head, and that we have thrown away.
     std::size_t drained_ = 0;
+    // Whether drain() has put off the deadline.
+    bool has_more_time_ = false;
     // These outlive the connection.
     const Options& options_;
     const Responses& responses_;

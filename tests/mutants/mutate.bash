@@ -10,5 +10,5 @@ needs_to_mutate=(
 mutate() {
     set_up "${needs_to_build[@]}" "${needs_to_test[@]}" "${needs_to_mutate[@]}"
     build stage_tests
-    exec /usr/bin/python3 -B tests/mutants/mutate.py "${@:2}" 3>&-
+    exec /usr/bin/python3 -B -m tests.mutants.mutate "${@:2}" 3>&-
 }

@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 """Makes one-change mutants of the stages, and says which of them the tests of behaviour notice.
 
-./tour mutate                      all of them: hours. Interrupt it; it goes on where it was
-./tour mutate 06 --sample 20       20 of stage 06, drawn with --seed
+./tour mutate                      all of them: many hours. Interrupt it; it goes on where it was
+./tour mutate --sample 20          20 of all, drawn with --seed
+./tour mutate 06 --sample 200      200 of stage 06
 ./tour mutate common               those of common.h and console.h
 ./tour mutate 06 --list            what they are, without running them
 ./tour mutate 06 --only NAME       one of them again, with the test that notices it
@@ -10,11 +11,13 @@
 Each mutant is compiled, and the tests of its stage run, the quickest first, until one fails. What
 comes out is kept in build/mutants/, by the mutant's name, for as long as its source is the same.
 A change that nobody outside could notice is named in equivalent.md, with the reason, and does not
-count.
+count. Where at least 200 mutants of one target, or all, are known, their score goes into
+docs/mutation_scores.md. It ends with 1 where fewer than 95 % are caught.
 """
 
 import argparse
 import collections
+import concurrent.futures
 import dataclasses
 import hashlib
 import json
@@ -26,10 +29,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable
+from typing import Any
 
-import sites
+from tests.mutants import sites
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 WORK = ROOT / "build" / "mutants"
@@ -37,7 +42,11 @@ TESTS = ROOT / "build" / "bin" / "stage_tests"
 STAGES = sorted(path.name for path in ROOT.glob("[0-9][0-9]_*"))
 COMMON = {"common.h", "console.h"}
 COMMON_STAGES = ["06_epoll_level", "03_threaded", "01_blocking_single"]
-FLAGS = ["-std=c++20", "-O1", "-pthread", "-w"]
+SCORES = ROOT / "docs" / "mutation_scores.md"
+LEAST = 95  # percent that must be caught
+MANY = 200  # mutants: with fewer there is no score
+# clang keeps what it has made of the templates in the header: a quarter of the time of g++.
+COMPILER = ["clang++-14", "-std=c++20", "-pthread", "-w"]
 # What reads the sources, or says nothing about one stage's behaviour.
 LEFT_OUT = ["HouseStyle*", "Steps*", "Standalone.*", "RealClientsAtOnce.*", "*_bare"]
 
@@ -88,32 +97,27 @@ def precompile() -> pathlib.Path:
         for line in re.findall(r"^#include <.*>$", source.read_text(), re.MULTILINE)
     }
     text = "\n".join(sorted(names)) + "\n"
-    if not header.exists() or header.read_text() != text:
+    compiled = header.with_suffix(".pch")
+    if not compiled.exists() or header.read_text() != text:
         WORK.mkdir(parents=True, exist_ok=True)
         header.write_text(text)
-        subprocess.run(["g++", *FLAGS, "-x", "c++-header", str(header)], check=True)
-    return header
+        how = ["-x", "c++-header", "-fpch-instantiate-templates", "-o", str(compiled)]
+        subprocess.run([*COMPILER, *how, str(header)], check=True)
+    return compiled
 
 
-def compile_stage(folder: pathlib.Path, program: pathlib.Path) -> bool:
-    command = ["g++", *FLAGS, "-include", str(precompile()), "main.cpp", "-o", str(program)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    return done.returncode == 0
-
-
-def build(target: Target, mutant: sites.Mutant | None, into: pathlib.Path) -> bool:
-    """Compiles the stages that the target is tested on, with the mutant in them if there is one."""
-    for stage in target.tested_on:
-        copy = into / "source" / stage
-        shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(ROOT / stage, copy)
-        if mutant:
-            path = copy / mutant.file
-            text = path.read_bytes()
-            path.write_bytes(text[: mutant.begin] + mutant.text.encode() + text[mutant.end :])
-        if not compile_stage(copy, into / stage):
-            return False
-    return True
+def build(stage: str, mutant: sites.Mutant | None, into: pathlib.Path) -> bool:
+    """Compiles a stage, with the mutant in it if there is one."""
+    copy = into / "source" / stage
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(ROOT / stage, copy)
+    if mutant:
+        path = copy / mutant.file
+        text = path.read_bytes()
+        path.write_bytes(text[: mutant.begin] + mutant.text.encode() + text[mutant.end :])
+    command = [*COMPILER, "-include-pch", str(WORK / "libraries.pch"), "main.cpp"]
+    command += ["-o", str(into / stage)]
+    return subprocess.run(command, cwd=copy, capture_output=True).returncode == 0
 
 
 # ---- Testing -------------------------------------------------------------------------------------
@@ -154,10 +158,10 @@ def durations(target: Target) -> dict[str, dict[str, float]]:
     if path.exists() and (known := json.loads(path.read_text()))["stamp"] == stamp:
         return known["seconds"]
     binaries = WORK / "unchanged"
-    if not build(target, None, binaries):
-        sys.exit(f"mutate: {target.name} does not compile without a mutant either")
     seconds: dict[str, dict[str, float]] = {}
     for stage in target.tested_on:
+        if not build(stage, None, binaries):
+            sys.exit(f"mutate: {stage} does not compile without a mutant either")
         report = WORK / "report.json"
         report.unlink(missing_ok=True)
         done = subprocess.run(
@@ -194,22 +198,38 @@ def batches(seconds: dict[str, float]) -> list[list[str]]:
     return [group for group in groups if group]
 
 
-def judge(target: Target, mutant: sites.Mutant, seconds: dict[str, dict[str, float]]) -> dict:
-    start = time.monotonic()
-    binaries = WORK / f"mutant-{os.getpid()}"
-    outcome, test = "survived", ""
-    if not build(target, mutant, binaries):
-        outcome = "does not compile"
-    else:
-        for stage in target.tested_on:
-            for names in batches(seconds[stage]):
-                limit = 20 + 5 * sum(seconds[stage][name] for name in names)
-                result, test = run_tests(names, binaries, limit)
-                if result != "passed":
-                    outcome = "caught" if result == "failed" else "hung"
-                    break
-            if outcome != "survived":
+def first_failure(seconds: dict[str, float], binaries: pathlib.Path) -> tuple[str, str]:
+    """ "caught" or "hung" with the test that notices, or "survived". Several mutants are tried at
+    a time, and a busy machine may fail a slow test, too: so that must fail again, alone."""
+    for names in batches(seconds):
+        left = list(names)
+        while left:
+            duration = sum(seconds[name] for name in left)
+            result, test = run_tests(left, binaries, 15 + 5 * duration)
+            if result == "passed":
                 break
+            if result == "hung":
+                return "hung", test
+            is_quick = duration < 1 or test not in seconds
+            if is_quick or run_tests([test], binaries, 15 + 5 * seconds[test])[0] != "passed":
+                return "caught", test
+            left.remove(test)
+    return "survived", ""
+
+
+def judge(
+    target: Target, mutant: sites.Mutant, seconds: dict[str, dict[str, float]]
+) -> dict[str, Any]:
+    start = time.monotonic()
+    binaries = WORK / f"mutant-{mutant.name}"
+    outcome, test = "survived", ""
+    for stage in target.tested_on:
+        if not build(stage, mutant, binaries):
+            outcome = "does not compile"
+            break
+        outcome, test = first_failure(seconds[stage], binaries)
+        if outcome != "survived":
+            break
     shutil.rmtree(binaries, ignore_errors=True)
     return {
         "name": mutant.name,
@@ -228,7 +248,7 @@ def results_file(target: Target) -> pathlib.Path:
     return WORK / f"{target.name}.{target.digest()}.jsonl"
 
 
-def known_results(target: Target) -> dict[str, dict]:
+def known_results(target: Target) -> dict[str, dict[str, Any]]:
     path = results_file(target)
     if not path.exists():
         return {}
@@ -242,66 +262,127 @@ def equivalents() -> set[str]:
     return set(re.findall(r"^- `(.*)`$", text, re.MULTILINE))
 
 
-def report(target: Target, results: list[dict]) -> None:
+@dataclasses.dataclass
+class Score:
+    """What came of some mutants of one target."""
+
+    target: str
+    mutants: int
+    compiled: int
+    equivalent: int
+    caught: int
+
+    @property
+    def share(self) -> float:
+        counted = self.compiled - self.equivalent
+        return 100 * self.caught / counted if counted else 100
+
+    def row(self) -> str:
+        cells = [f"`{self.target}`", self.mutants, self.compiled, self.equivalent, self.caught]
+        return "| " + " | ".join(map(str, cells)) + f" | {self.share:.1f} % |"
+
+
+def score_of(target: Target, results: list[dict[str, Any]]) -> Score:
+    """Counts, and says which have survived."""
     equivalent = equivalents()
     for result in results:
         if result["outcome"] == "survived" and result["change"] in equivalent:
             result["outcome"] = "equivalent"
-    counts = collections.Counter(result["outcome"] for result in results)
-    caught = counts["caught"] + counts["hung"]
-    compiled = len(results) - counts["does not compile"] - counts["equivalent"]
-    for result in results:
         if result["outcome"] == "survived":
             print(f"survived: {result['name']}: {result['what']}")
-    share = f", {100 * caught / compiled:.1f} %" if compiled else ""
-    print(
-        f"{target.name}: {len(results)} mutants, {counts['does not compile']} do not compile, "
-        f"{counts['equivalent']} equivalent; of {compiled}, {caught} caught{share}"
-    )
+    counts = collections.Counter(result["outcome"] for result in results)
+    compiled = len(results) - counts["does not compile"]
+    caught = counts["caught"] + counts["hung"]
+    return Score(target.name, len(results), compiled, counts["equivalent"], caught)
 
 
-def main() -> None:
+def keep_score(score: Score) -> None:
+    """Puts the row of this target into the page of scores, in place of its former one."""
+    lines = SCORES.read_text().splitlines()
+    start = lines.index(next(line for line in lines if line.startswith("| ---"))) + 1
+    end = next((n for n in range(start, len(lines)) if not lines[n].startswith("|")), len(lines))
+    rows = {line.split("|")[1].strip(): line for line in lines[start:end]}
+    rows[f"`{score.target}`"] = score.row()
+    lines[start:end] = [rows[name] for name in sorted(rows)]
+    SCORES.write_text("\n".join(lines) + "\n")
+
+
+# ---- All of them ---------------------------------------------------------------------------------
+
+
+def judge_all(target: Target, mutants: list[sites.Mutant], again: bool) -> list[dict[str, Any]]:
+    """What came of each, several at a time: the tests mostly wait."""
+    known = {} if again else known_results(target)
+    todo = [mutant for mutant in mutants if mutant.name not in known]
+    if todo:
+        precompile()
+        seconds = durations(target)
+    lock = threading.Lock()
+    done = len(mutants) - len(todo)
+
+    def run(mutant: sites.Mutant) -> None:
+        nonlocal done
+        result = judge(target, mutant, seconds)
+        with lock, results_file(target).open("a") as out:
+            out.write(json.dumps(result) + "\n")
+            known[mutant.name] = result
+            done += 1
+            print(
+                f"[{target.name} {done}/{len(mutants)}] {result['outcome']} {result['test']} "
+                f"({result['seconds']} s)  {mutant}",
+                flush=True,
+            )
+
+    with concurrent.futures.ThreadPoolExecutor(2 * (os.cpu_count() or 2)) as pool:
+        try:
+            list(pool.map(run, todo))
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)
+            sys.exit("mutate: interrupted; what is known is kept")
+    return [known[mutant.name] for mutant in mutants]
+
+
+def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./tour mutate", description=__doc__.splitlines()[0])
-    parser.add_argument("target", nargs="?", default="all", help="NN, common, or all of them")
-    parser.add_argument("--sample", type=int, help="so many of each, drawn by chance")
+    parser.add_argument("target", nargs="?", help="NN or common; without it, all of them")
+    parser.add_argument("--sample", type=int, metavar="N", help="so many, drawn by chance")
     parser.add_argument("--seed", type=int, default=1, help="of the chance (1)")
     parser.add_argument("--list", action="store_true", help="only say what they are")
     parser.add_argument(
         "--only", metavar="NAME", help="this one, whether its outcome is known or not"
     )
-    chosen = parser.parse_args()
-    words = (
-        [*(stage[:2] for stage in STAGES), "common"] if chosen.target == "all" else [chosen.target]
-    )
-    for word in words:
-        target = target_named(word)
-        mutants = target.mutants()
-        if chosen.sample is not None:
-            chance = random.Random(chosen.seed)
-            mutants = chance.sample(mutants, min(chosen.sample, len(mutants)))
-        if chosen.only:
-            mutants = [mutant for mutant in mutants if mutant.name == chosen.only]
-        if chosen.list:
-            for mutant in mutants:
-                print(f"{mutant.name}  {mutant}")
-            continue
-        known = {} if chosen.only else known_results(target)
-        seconds = durations(target)
-        results = []
-        for number, mutant in enumerate(mutants, 1):
-            if mutant.name not in known:
-                result = judge(target, mutant, seconds)
-                with results_file(target).open("a") as out:
-                    out.write(json.dumps(result) + "\n")
-                known[mutant.name] = result
-                print(
-                    f"[{number}/{len(mutants)}] {result['outcome']} {result['test']} "
-                    f"({result['seconds']} s)  {mutant}",
-                    flush=True,
-                )
-            results.append(known[mutant.name])
-        report(target, results)
+    return parser.parse_args()
+
+
+def main() -> int:
+    chosen = options()
+    words = [chosen.target] if chosen.target else [*(stage[:2] for stage in STAGES), "common"]
+    targets = [target_named(word) for word in words]
+    drawn = [(target, mutant) for target in targets for mutant in target.mutants()]
+    if chosen.sample is not None:
+        drawn = random.Random(chosen.seed).sample(drawn, min(chosen.sample, len(drawn)))
+    if chosen.only:
+        drawn = [(target, mutant) for target, mutant in drawn if mutant.name == chosen.only]
+    if chosen.list:
+        for target, mutant in drawn:
+            print(f"{target.name}  {mutant.name}  {mutant}")
+        return 0
+    scores = []
+    for target in targets:
+        mutants = [mutant for owner, mutant in drawn if owner is target]
+        if mutants:
+            score = score_of(target, judge_all(target, mutants, bool(chosen.only)))
+            if len(mutants) >= MANY or len(mutants) == len(target.mutants()):
+                keep_score(score)
+            scores.append(score)
+    for score in scores:
+        print(
+            f"{score.target}: {score.mutants} mutants, {score.compiled} compile, "
+            f"{score.equivalent} equivalent, {score.caught} caught: {score.share:.1f} %"
+        )
+    counted = sum(score.compiled - score.equivalent for score in scores)
+    return 1 if sum(score.caught for score in scores) < counted * LEAST / 100 else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -49,6 +49,18 @@ TEST_P(Misbehaving, TricklingClientGets408InTime) {
     expect_survived(server);
 }
 
+// The time counts from accept(). What comes late gives no more of it: not a whole timeout anew.
+TEST_P(Misbehaving, LateBytesGiveNoMoreTime) {
+    StageProcess server{stage(), {"--timeout", seconds_for_option(1000ms)}};
+    const auto start = Clock::now();
+    HttpClient client{server.address()};
+    std::this_thread::sleep_until(start + scaled(800ms));
+    client.send(half_request);
+    expect_error(client.read_to_end(), "408 Request Timeout");
+    EXPECT_GE(Clock::now() - start, scaled(1000ms));
+    EXPECT_LT(Clock::now() - start, scaled(1500ms));
+}
+
 // A FIN is no error for the server's calls, only recv() gives 0 from then on: a loop that waits for
 // the blank line alone would spin for ever, as the article's does.
 TEST_P(Misbehaving, ClientLeavesBeforeAnyByte) {
@@ -203,6 +215,22 @@ TEST_P(Misbehaving, LingeringEndsInTime) {
     HttpClient next{server.address()};
     next.send(simple_request);
     expect_hello(next.read_to_end());
+}
+
+// Each byte of the body is progress of a kind, and yet the server does not wait for its end.
+TEST_P(Misbehaving, TricklingBodyIsCutOffInTime) {
+    StageProcess server{stage(), {"--timeout", seconds_for_option(500ms)}};
+    HttpClient client{server.address()};
+    client.send("POST / HTTP/1.0\r\nContent-Length: 1000000\r\n\r\n");
+    ASSERT_EQ(client.read_some(expected_response().size()).bytes, expected_response());
+    const auto start = Clock::now();
+    while (!client.refused() && Clock::now() - start < patience) {
+        client.send_what_fits("x");
+        std::this_thread::sleep_for(1ms);
+    }
+    ASSERT_TRUE(client.refused()) << "as long as it trickles";
+    // Twice, where the server was late at the first deadline, and found something to read.
+    EXPECT_LT(Clock::now() - start, scaled(1300ms));
 }
 
 // Reading and discarding is bounded: in bytes here, as the timeout is out of reach.

@@ -71,6 +71,21 @@ TEST_P(OptionsForDeferAccept, ConnectionIsAcceptedOnlyWithItsData) {
     EXPECT_EQ(descriptors_of_silent_client(stage(), {}), 1U);
 }
 
+// More clients than are accepted in one turn, each with so long a body that its own turn is cut
+// short: the listener has to come back beside them, on a list of the server's own.
+TEST_P(OptionsForDeferAccept, LongBodiesDoNotHideTheListener) {
+    StageProcess server{stage(), {"--defer-accept", "--timeout", "1000"}};
+    server.stop();
+    const std::string request = std::string{simple_request} + std::string(600'000, 'b');
+    auto clients = clients_that_sent(server.address(), 150, "");
+    for (auto& client : clients) {
+        client.send_what_fits(request);
+        client.finish_sending();
+    }
+    server.resume();
+    EXPECT_EQ(count_answers(clients, 200), 150U);
+}
+
 // Silent clients wait in the SYN queue, which has as much room as the backlog (listen(2), tcp(7)).
 // Once it is full, nobody else gets in, unless the kernel sends SYN cookies.
 TEST_P(OptionsForDeferAccept, SilentClientsFillTheSynQueue) {

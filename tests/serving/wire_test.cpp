@@ -279,14 +279,18 @@ TEST_P(Wire, FloodAfterTheHead) {
 // The body comes when the response has been read. A server that has closed by then answers it with
 // a reset.
 TEST_P(Wire, BodyMayFollowTheResponse) {
-    StageProcess server{stage()};
-    HttpClient client{server.address()};
-    client.send("POST / HTTP/1.0\r\nContent-Length: 1000\r\n\r\n");
-    EXPECT_EQ(client.read_some(expected_response().size()).bytes, expected_response());
-    ASSERT_TRUE(server.settle());
-    client.send_what_fits(std::string(1000, 'b'));
-    EXPECT_TRUE(client.await_all_read(server.address()));
-    EXPECT_EQ(client.read_to_end().end, End::eof);
+    Servers servers{stage()};
+    for (const char* announcement : {"Content-Length: 1000", "Transfer-Encoding: chunked",
+                                     "content-length:1000", "TRANSFER-ENCODING: chunked"}) {
+        StageProcess& server = servers.for_next_client();
+        HttpClient client{server.address()};
+        client.send(std::string{"POST / HTTP/1.0\r\n"} + announcement + "\r\n\r\n");
+        EXPECT_EQ(client.read_some(expected_response().size()).bytes, expected_response());
+        ASSERT_TRUE(server.settle());
+        client.send_what_fits(std::string(1000, 'b'));
+        EXPECT_TRUE(client.await_all_read(server.address())) << announcement;
+        EXPECT_EQ(client.read_to_end().end, End::eof) << announcement;
+    }
 }
 
 // Nobody announced these bytes, and the server does not read while it sends.
