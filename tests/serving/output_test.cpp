@@ -120,6 +120,32 @@ TEST_P(OutputShared, WhatNobodyReadsDoesNotStopTheServing) {
     }
 }
 
+/// What a pipe holds.
+std::string take_all(const Channel& pipe) {
+    int waiting = -1;
+    checked(ioctl(pipe.reader.number(), FIONREAD, &waiting), "ioctl");
+    std::string text(static_cast<std::size_t>(waiting), '\0');
+    if (waiting > 0)
+        checked(static_cast<int>(read(pipe.reader.number(), text.data(), text.size())), "read");
+    return text;
+}
+
+// The pipe does not take all of the ninth text. The tenth does not begin in the middle of its line.
+TEST_P(OutputShared, TextAfterACutOneBeginsOnALineOfItsOwn) {
+    const Channel ends = new_pipe();
+    StageProcess server{stage(), {}, {.stdout_from = ends.writer.number()}};
+    for (int i = 0; i < 9; ++i) expect_hello(fetch(server.address(), head_of_size(8000)));
+    ASSERT_TRUE(server.settle());
+    EXPECT_LT(take_all(ends).size(), 9 * 8000U);
+    for (const char* before : {"\n", ""}) { // nothing is cut any more
+        expect_hello(fetch(server.address()));
+        ASSERT_TRUE(server.settle());
+        const std::string request{simple_request};
+        const auto shown = request.substr(0, request.size() - 2) + '\n';
+        EXPECT_EQ(take_all(ends), before + std::string(40, '-') + '\n' + shown);
+    }
+}
+
 /// Whether a thread of the process is in the system call (proc(5), /proc/PID/task/TID/syscall).
 bool is_in_call(pid_t process, long call) {
     const std::filesystem::directory_iterator tasks{"/proc/" + std::to_string(process) + "/task"};
