@@ -9,10 +9,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
-#include <iostream>
 #include <regex>
 #include <sstream>
-#include <unistd.h>
 
 namespace fs = std::filesystem;
 
@@ -21,13 +19,6 @@ namespace {
 constexpr std::size_t title_width = 30;
 constexpr std::size_t kind_width = 4; // "bare", "main"
 constexpr std::size_t cell_width = 10;
-
-bool on_terminal(int descriptor) { return isatty(descriptor) == 1; }
-
-bool colours_wanted() {
-    const char* no_color = std::getenv("NO_COLOR"); // any value but the empty one forbids colours
-    return on_terminal(STDOUT_FILENO) && (no_color == nullptr || *no_color == '\0');
-}
 
 /// "Suite.Test" of a parameterised test's "Suite" and "Test/06_epoll_level".
 std::string base_name(const testing::TestInfo& test) {
@@ -39,12 +30,6 @@ std::string stage_of(const testing::TestInfo& test) {
     const std::string name = test.name();
     const auto slash = name.find('/');
     return slash == std::string::npos ? "" : name.substr(slash + 1);
-}
-
-bool is_comparison(const char* suite) { return std::strstr(suite, "Comparison") != nullptr; }
-
-bool feeds_comparison(const testing::TestInfo& test) {
-    return is_comparison(test.test_suite_name());
 }
 
 /// "second client later" of "Suite.SecondClientLater".
@@ -169,50 +154,15 @@ void observe(const std::string& row, const std::string& cell) {
     testing::Test::RecordProperty("cell", cell);
 }
 
-void ComparisonListener::OnTestProgramStart(const testing::UnitTest& program) {
-    for (int i = 0; i < program.total_test_suite_count(); ++i) {
-        const testing::TestSuite& suite = *program.GetTestSuite(i);
-        const bool feeds = is_comparison(suite.name());
-        tests_ += feeds ? suite.test_to_run_count() : 0;
-    }
-}
-
-void ComparisonListener::OnTestStart(const testing::TestInfo& test) {
-    if (!feeds_comparison(test)) return;
-    ++started_;
-    if (tests_ < 2) return;
-    const bool terminal = on_terminal(STDERR_FILENO);
-    const bool same_row = std::exchange(under_way_, base_name(test)) == base_name(test);
-    if (!terminal && same_row) return; // a log wants a line a row, not one a test
-    std::cerr << (terminal ? "\r\033[K[" : "[") << started_ << '/' << tests_ << "] "
-              << in_words(base_name(test)) << " … " << (terminal ? stage_of(test) : "\n")
-              << std::flush;
-}
-
-void ComparisonListener::OnTestPartResult(const testing::TestPartResult& result) {
-    if (result.failed() && on_terminal(STDERR_FILENO)) std::cerr << "\r\033[K" << std::flush;
-}
-
 void ComparisonListener::OnTestEnd(const testing::TestInfo& test) {
-    if (!feeds_comparison(test)) return;
-    const auto title = property(test, "row");
-    const auto cell = property(test, "cell");
-    const bool passed = test.result()->Passed();
-    comparison_.add(base_name(test), title, stage_of(test),
-                    {cell.empty() ? "failed" : cell, passed});
     const char* folder = std::getenv("COMPARISON_FRAGMENTS");
-    if (folder == nullptr) return;
+    if (folder == nullptr || std::strstr(test.test_suite_name(), "Comparison") == nullptr) return;
+    const auto cell = property(test, "cell");
     fs::create_directories(folder);
-    std::ofstream(fs::path{folder} / (base_name(test) + '.' + stage_of(test))) << title << '\n'
-                                                                               << cell << '\n'
-                                                                               << passed << '\n';
-}
-
-void ComparisonListener::OnTestProgramEnd(const testing::UnitTest& /*program*/) {
-    if (tests_ < 2) return;
-    if (on_terminal(STDERR_FILENO)) std::cerr << "\r\033[K" << std::flush;
-    std::cout << '\n';
-    comparison_.print_story(std::cout, colours_wanted());
+    std::ofstream file(fs::path{folder} / (base_name(test) + '.' + stage_of(test)));
+    file << property(test, "row") << '\n'
+         << (cell.empty() ? "failed" : cell) << '\n'
+         << test.result()->Passed() << '\n';
 }
 
 void Comparison::add(const std::string& test, const std::string& title, const std::string& program,

@@ -51,22 +51,8 @@ private:
     std::vector<ComparisonRow> rows_;
 };
 
-/// Collects what observe() records. It shows progress on stderr while the tests run and prints the
-/// story on stdout at the end. Where the environment has COMPARISON_FRAGMENTS, a folder, it leaves
-/// there what each test observed.
+/// Where the environment has COMPARISON_FRAGMENTS, a folder, it leaves there what each test
+/// observed: the tests run in processes of their own, several at a time.
 class ComparisonListener : public testing::EmptyTestEventListener {
-public:
-    const Comparison& comparison() const { return comparison_; }
-
-private:
-    void OnTestProgramStart(const testing::UnitTest& program) override;
-    void OnTestStart(const testing::TestInfo& test) override;
-    void OnTestPartResult(const testing::TestPartResult& result) override;
     void OnTestEnd(const testing::TestInfo& test) override;
-    void OnTestProgramEnd(const testing::UnitTest& program) override;
-
-    Comparison comparison_;
-    int tests_ = 0;
-    int started_ = 0;
-    std::string under_way_; ///< the test whose name was shown last
 };
