@@ -6,6 +6,7 @@ source tests/fuzz/fuzz.bash
 
 needs_to_check=( # those of Debian 12: another version of most of them has another opinion
     "${needs_to_fuzz[@]}"
+    'clang.cindex|python3-clang-14|the Python binding of libclang 14'
     'clang-format-14|clang-format-14|clang-format 14'
     'clang-tidy-14|clang-tidy-14|clang-tidy 14'
     '32 bits|g++-multilib|g++ for programs of 32 bits'
@@ -62,6 +63,8 @@ check() {
     if has clang++-14; then suite_on clang "clang 14"; else skip "The suite with clang" "without clang++-14"; fi
     step "A fault at every system call" "build/bin/stage_tests --gtest_brief=1 --gtest_filter=Faults*:Injection*"
     step "Classic mistakes: is each one noticed?" "tests/mistakes/run --all"
+    step_with clang.cindex -- "Small changes, 20 of them: are they noticed?" \
+        "/usr/bin/python3 -B -m tests.mutants.mutate --sample 20"
     if has libclang_rt.fuzzer; then fuzz_requests 10; else skip "Fuzzing: the bytes of a request" "without clang 14"; fi
     for preset in asan tsan; do fuzz_clients 10 "$preset"; done
     if has clang++-14 && has clang-tidy-14; then end_beside; fi

@@ -151,8 +151,36 @@ def run_tests(names: Iterable[str], binaries: pathlib.Path, limit: float) -> tup
     return "failed", (failed or running or ["?"])[0]
 
 
-def durations(target: Target) -> dict[str, dict[str, float]]:
-    """For each stage, how long each of its tests takes without a mutant, in seconds."""
+def names_of_tests(stage: str) -> set[str]:
+    """The tests of behaviour of a stage."""
+    command = [str(TESTS), f"--gtest_filter=*/{stage}-{':'.join(LEFT_OUT)}", "--gtest_list_tests"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    names, suite = set(), ""
+    for line in listed.splitlines():
+        word = line.split("#")[0].strip()
+        if line.startswith(" "):
+            names.add(suite + word)
+        elif word.endswith("."):
+            suite = word
+    return names
+
+
+def durations_of_ctest(stage: str) -> dict[str, float]:
+    """How long each test of a stage took when ./tour test ran it; none if it has not run all."""
+    path = ROOT / "build" / "Testing" / "Temporary" / "CTestCostData.txt"
+    lines = path.read_text().splitlines() if path.exists() else []
+    words = [line.split() for line in lines]
+    known = {each[0]: float(each[2]) for each in words if len(each) == 3}
+    names = names_of_tests(stage)
+    return {name: known[name] for name in names} if names <= known.keys() else {}
+
+
+def durations(target: Target, few: bool) -> dict[str, dict[str, float]]:
+    """For each stage, how long each of its tests takes without a mutant, in seconds. For a few
+    mutants, what ./tour test has found will do."""
+    found = {stage: durations_of_ctest(stage) for stage in target.tested_on}
+    if few and all(found.values()):
+        return found
     path = WORK / f"{target.name}.durations.json"
     stamp = f"{target.digest()} {TESTS.stat().st_mtime}"
     if path.exists() and (known := json.loads(path.read_text()))["stamp"] == stamp:
@@ -205,13 +233,13 @@ def first_failure(seconds: dict[str, float], binaries: pathlib.Path) -> tuple[st
         left = list(names)
         while left:
             duration = sum(seconds[name] for name in left)
-            result, test = run_tests(left, binaries, 15 + 5 * duration)
+            result, test = run_tests(left, binaries, 10 + 5 * duration)
             if result == "passed":
                 break
             if result == "hung":
                 return "hung", test
             is_quick = duration < 1 or test not in seconds
-            if is_quick or run_tests([test], binaries, 15 + 5 * seconds[test])[0] != "passed":
+            if is_quick or run_tests([test], binaries, 10 + 5 * seconds[test])[0] != "passed":
                 return "caught", test
             left.remove(test)
     return "survived", ""
@@ -256,10 +284,12 @@ def known_results(target: Target) -> dict[str, dict[str, Any]]:
     return {result["name"]: result for result in results}
 
 
-def equivalents() -> set[str]:
-    """The changes in equivalent.md: the lines that begin with a dash, in backticks."""
+def equivalents(target: Target) -> set[str]:
+    """The changes in equivalent.md: the lines that begin with a dash, in backticks. Where numbers
+    of stages follow in parentheses, it counts in those only."""
     text = pathlib.Path(__file__).with_name("equivalent.md").read_text()
-    return set(re.findall(r"^- `(.*)`$", text, re.MULTILINE))
+    found = re.findall(r"^- `(.*)`(?: \((.*)\))?$", text, re.MULTILINE)
+    return {change for change, stages in found if not stages or target.name[:2] in stages}
 
 
 @dataclasses.dataclass
@@ -284,7 +314,7 @@ class Score:
 
 def score_of(target: Target, results: list[dict[str, Any]]) -> Score:
     """Counts, and says which have survived."""
-    equivalent = equivalents()
+    equivalent = equivalents(target)
     for result in results:
         if result["outcome"] == "survived" and result["change"] in equivalent:
             result["outcome"] = "equivalent"
@@ -316,7 +346,7 @@ def judge_all(target: Target, mutants: list[sites.Mutant], again: bool) -> list[
     todo = [mutant for mutant in mutants if mutant.name not in known]
     if todo:
         precompile()
-        seconds = durations(target)
+        seconds = durations(target, few=len(todo) < 20)
     lock = threading.Lock()
     done = len(mutants) - len(todo)
 
@@ -333,7 +363,7 @@ def judge_all(target: Target, mutants: list[sites.Mutant], again: bool) -> list[
                 flush=True,
             )
 
-    with concurrent.futures.ThreadPoolExecutor(2 * (os.cpu_count() or 2)) as pool:
+    with concurrent.futures.ThreadPoolExecutor(3 * (os.cpu_count() or 2)) as pool:
         try:
             list(pool.map(run, todo))
         except KeyboardInterrupt:

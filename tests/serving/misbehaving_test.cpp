@@ -159,6 +159,11 @@ const std::vector<Held>& ways_to_be_held() {
              client.send(half_request);
              client.reset();
          }},
+        {"has read its response, does not close",
+         [](HttpClient& client) {
+             client.send(simple_request);
+             client.read_to_end();
+         }},
         {"reads nothing", [](HttpClient& client) { client.send(simple_request); }},
         {"reads nothing, has ended its sending side",
          [](HttpClient& client) {
@@ -279,6 +284,20 @@ TEST_P(MisbehavingTogether, OneAfterTheOtherTimesOut) {
     early.clear();
     late.clear();
     EXPECT_TRUE(eventually([&] { return server.descriptors() == before; }));
+}
+
+// One that came first and says something has no more time for that, and does not stand behind the
+// one that came after it.
+TEST_P(MisbehavingTogether, EarlierDeadlineComesFirst) {
+    StageProcess server{stage(), {"--timeout", seconds_for_option(1000ms)}};
+    const auto start = Clock::now();
+    HttpClient first{server.address()};
+    std::this_thread::sleep_until(start + scaled(700ms));
+    HttpClient second{server.address()};
+    first.send(half_request);
+    expect_error(first.read_to_end(), "408 Request Timeout");
+    EXPECT_LT(Clock::now() - start, scaled(1400ms));
+    expect_error(second.read_to_end(), "408 Request Timeout");
 }
 
 // The reader came first, and its deadline moves on and on: the other's must not wait behind it.

@@ -359,6 +359,24 @@ class WireOfMany : public StageTest {};
 
 INSTANTIATE_TEST_SUITE_P(, WireOfMany, testing::ValuesIn(serving_stages()), stage_name);
 
+// The client has the end of file, and keeps its side open: up to 1,024 bytes, head included, the
+// server closes all the same. A longer response may still be under way.
+TEST_P(WireOfMany, LongerResponsesLinger) {
+    const auto head = expected_response(100).size() - 100; // with a length of three digits
+    for (const std::size_t size : {1024U, 1025U}) {
+        const auto body = size - head - (size - head > 999 ? 1 : 0);
+        ASSERT_EQ(expected_response(body).size(), size);
+        StageProcess server{stage(), {"--timeout", "1000", "--body-bytes", std::to_string(body)}};
+        ASSERT_TRUE(server.settle());
+        const auto before = server.descriptors();
+        HttpClient client{server.address()};
+        client.send(simple_request);
+        expect_hello(client.read_to_end(), body);
+        ASSERT_TRUE(server.settle());
+        EXPECT_EQ(server.descriptors() - before, size > 1024 ? 1U : 0U) << size;
+    }
+}
+
 // Lingering until the client has closed is only for those that send more than a head: a plain
 // client that keeps its side open must not hold a descriptor of the server's.
 TEST_P(WireOfMany, PlainClientDoesNotLinger) {

@@ -1,0 +1,123 @@
+// Which system calls a server makes for a client: not one too many, and none too few. The chapters
+// count them, and a client pays for them.
+
+#include "harness/assertions.h"
+#include "harness/strace.h"
+#include "harness/time_limits.h"
+
+#include <functional>
+#include <map>
+#include <regex>
+
+namespace {
+
+/// The calls that a log has, from the first accept4() that found a client on, in one
+/// line: their names, and what they failed with. Those about memory and threads are left out, and
+/// so is the last one, which waits on. Of 03, those of the client's thread.
+std::string calls_in(const std::string& log, const StageProcess& server, bool of_main_thread) {
+    static const std::regex call{
+        R"re(^(\d+) +(?:<\.\.\. )?(accept4|recvfrom|sendto|setsockopt|shutdown|close|ioctl|rt_sigpending|)re"
+        R"re(pselect6|ppoll|epoll_pwait|epoll_ctl)(?:\(| resumed>).*\) += (-?\d+) ?(E\w+)?)re"};
+    std::string calls;
+    for (const auto& line : lines_of(log)) {
+        std::smatch match;
+        if (!std::regex_search(line, match, call)) continue;
+        if ((match[1] == std::to_string(server.pid())) != of_main_thread) continue;
+        if (of_main_thread && calls.empty() && match[2] != "accept4") continue;
+        calls += (calls.empty() ? "" : " ") + match[2].str();
+        if (match[4].matched) calls += ":" + match[4].str();
+    }
+    return calls;
+}
+
+class Calls : public StageTest {
+protected:
+    void SetUp() override {
+        if (!tracing_is_permitted()) GTEST_SKIP() << "no process may trace another here";
+    }
+
+    /// The calls of a server that is stopped until a client has asked and, where it sends more,
+    /// until it has the response.
+    static std::string calls_for(const std::vector<std::string>& options,
+                                 const std::string& request, const std::string& more = "") {
+        StageProcess server{stage(), options};
+        EXPECT_TRUE(server.settle());
+        server.stop();
+        Strace strace{server.pid(), {}};
+        HttpClient client{server.address()};
+        client.send(request);
+        server.resume();
+        if (!more.empty()) {
+            EXPECT_EQ(client.read_some(expected_response().size()).bytes, expected_response());
+            EXPECT_TRUE(server.settle());
+            client.send_and_finish(more);
+        }
+        client.read_to_end();
+        if (serves_once()) {
+            server.exit_code();
+        } else {
+            EXPECT_TRUE(server.settle());
+        }
+        strace.detach();
+        return calls_in(strace.log(), server, stage().number != 3);
+    }
+
+    /// The call that waits for several descriptors.
+    static std::string wait() {
+        static const std::map<int, std::string> calls{
+            {4, "pselect6"}, {5, "ppoll"}, {6, "epoll_pwait"}, {7, "epoll_pwait"}};
+        const auto call = calls.find(stage().number);
+        return call == calls.end() ? "" : call->second;
+    }
+
+    /// What comes before the head of the request has been received.
+    static std::string accepting() {
+        if (stage().number == 3) return "setsockopt ";
+        if (stage().number < 3) return "accept4 setsockopt ";
+        const std::string add = stage().number >= 6 ? "epoll_ctl " : "";
+        return "accept4 " + add + "accept4:EAGAIN rt_sigpending " + wait() + " ";
+    }
+
+    /// What comes once the connection has been closed. 01 then closes its listener.
+    static std::string afterwards() {
+        if (stage().number == 1) return " close";
+        return stage().number < 4 ? "" : " rt_sigpending";
+    }
+
+    static bool waits_in_calls() { return stage().number < 4; }
+};
+
+INSTANTIATE_TEST_SUITE_P(, Calls, testing::ValuesIn(all_stages()), stage_name);
+
+TEST_P(Calls, OfAPlainRequest) {
+    const std::string limit = waits_in_calls() ? "setsockopt " : "";
+    EXPECT_EQ(calls_for({"--quiet"}, std::string{simple_request}),
+              accepting() + "recvfrom " + limit + "sendto shutdown close" + afterwards());
+}
+
+// It reads on after the response: to the bytes, and to the end of file.
+TEST_P(Calls, OfARequestWithABody) {
+    const std::string limit = waits_in_calls() ? "setsockopt " : "";
+    const std::string until_the_body =
+        waits_in_calls() ? "" : "recvfrom:EAGAIN rt_sigpending " + wait() + " ";
+    EXPECT_EQ(calls_for({"--quiet"}, "POST / HTTP/1.0\r\nContent-Length: 3\r\n\r\n", "abc"),
+              accepting() + "recvfrom " + limit + "sendto shutdown " + limit + until_the_body +
+                  "recvfrom " + limit + "recvfrom close" + afterwards());
+}
+
+// A cork is set once, whatever the number of pieces.
+TEST_P(Calls, WithCork) {
+    if (stage().number < 6) return;
+    EXPECT_EQ(
+        calls_for({"--quiet", "--tcp-cork", "--chunk-bytes", "50"}, std::string{simple_request}),
+        accepting() + "recvfrom setsockopt sendto sendto sendto shutdown close rt_sigpending");
+}
+
+// It is never watched.
+TEST_P(Calls, WithDeferAccept) {
+    if (stage().number != 7) return;
+    EXPECT_EQ(calls_for({"--quiet", "--defer-accept"}, std::string{simple_request}),
+              "accept4 recvfrom sendto shutdown close accept4:EAGAIN rt_sigpending");
+}
+
+} // namespace
