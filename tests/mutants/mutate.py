@@ -46,7 +46,7 @@ SCORES = ROOT / "docs" / "mutation_scores.md"
 LEAST = 95  # percent that must be caught
 MANY = 200  # mutants: with fewer there is no score
 # clang keeps what it has made of the templates in the header: a quarter of the time of g++.
-COMPILER = ["clang++-14", "-std=c++20", "-pthread", "-w"]
+COMPILER = ["clang++-14", "-std=c++20", "-O1", "-pthread", "-w"]
 # What reads the sources, or says nothing about one stage's behaviour.
 LEFT_OUT = ["HouseStyle*", "Steps*", "Standalone.*", "RealClientsAtOnce.*", "*_bare"]
 
@@ -265,6 +265,7 @@ def judge(
         "change": mutant.change,
         "outcome": outcome,
         "test": test,
+        "tests": TESTS.stat().st_mtime,
         "seconds": round(time.monotonic() - start, 1),
     }
 
@@ -277,11 +278,19 @@ def results_file(target: Target) -> pathlib.Path:
 
 
 def known_results(target: Target) -> dict[str, dict[str, Any]]:
+    """What came of the mutants of this source. One that has survived is tried again when the tests
+    have changed."""
     path = results_file(target)
     if not path.exists():
         return {}
     results = (json.loads(line) for line in path.read_text().splitlines())
-    return {result["name"]: result for result in results}
+    known = {result["name"]: result for result in results}
+    now = TESTS.stat().st_mtime
+    return {
+        name: result
+        for name, result in known.items()
+        if result["outcome"] != "survived" or result.get("tests") == now
+    }
 
 
 def equivalents(target: Target) -> set[str]:

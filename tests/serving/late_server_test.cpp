@@ -90,6 +90,7 @@ TEST_P(LateServer, SlowUploadGoesOnAfterAStop) {
     const Reply answer = client.read_some(expected_response().size());
     ASSERT_EQ(answer.bytes, expected_response());
     ASSERT_TRUE(client.await_all_read(server.address()));
+    ASSERT_TRUE(server.settle()); // it waits for the rest, and the deadline of that is set
     server.stop();
     const auto stopped = Clock::now();
     client.send(std::string(1000, 'x'));

@@ -294,6 +294,7 @@ TEST_P(MisbehavingTogether, EarlierDeadlineComesFirst) {
     HttpClient first{server.address()};
     std::this_thread::sleep_until(start + scaled(700ms));
     HttpClient second{server.address()};
+    ASSERT_TRUE(server.settle());
     first.send(half_request);
     expect_error(first.read_to_end(), "408 Request Timeout");
     EXPECT_LT(Clock::now() - start, scaled(1400ms));
