@@ -262,7 +262,6 @@ def judge(
     return {
         "name": mutant.name,
         "what": str(mutant),
-        "change": mutant.change,
         "outcome": outcome,
         "test": test,
         "tests": TESTS.stat().st_mtime,
@@ -293,12 +292,18 @@ def known_results(target: Target) -> dict[str, dict[str, Any]]:
     }
 
 
-def equivalents(target: Target) -> set[str]:
-    """The changes in equivalent.md: the lines that begin with a dash, in backticks. Where numbers
-    of stages follow in parentheses, it counts in those only."""
+def equivalent_entries() -> list[tuple[str, str]]:
+    """The entries of equivalent.md: a change in backticks, and the numbers of the stages in which it
+    counts; none for all that have it."""
     text = pathlib.Path(__file__).with_name("equivalent.md").read_text()
-    found = re.findall(r"^- `(.*)`(?: \((.*)\))?$", text, re.MULTILINE)
-    return {change for change, stages in found if not stages or target.name[:2] in stages}
+    return re.findall(r"^- `(.*)`(?: \((.*)\))?$", text, re.MULTILINE)
+
+
+def equivalents(target: Target) -> set[str]:
+    """The changes that do not count in this target."""
+    return {
+        change for change, stages in equivalent_entries() if not stages or target.name[:2] in stages
+    }
 
 
 @dataclasses.dataclass
@@ -323,12 +328,10 @@ class Score:
 
 def score_of(target: Target, results: list[dict[str, Any]]) -> Score:
     """Counts, and says which have survived."""
-    equivalent = equivalents(target)
+    changes = {mutant.name: mutant.change for mutant in target.mutants()}
     for result in results:
-        if result["outcome"] == "survived" and result["change"] in equivalent:
-            result["outcome"] = "equivalent"
         if result["outcome"] == "survived":
-            print(f"survived: {result['name']}: {result['what']}")
+            print(f"survived: {result['name']}: {changes[result['name']]}")
     counts = collections.Counter(result["outcome"] for result in results)
     compiled = len(results) - counts["does not compile"]
     caught = counts["caught"] + counts["hung"]
@@ -352,6 +355,10 @@ def keep_score(score: Score) -> None:
 def judge_all(target: Target, mutants: list[sites.Mutant], again: bool) -> list[dict[str, Any]]:
     """What came of each, several at a time: the tests mostly wait."""
     known = {} if again else known_results(target)
+    equivalent = equivalents(target)
+    for mutant in mutants:
+        if mutant.change in equivalent and not again:
+            known[mutant.name] = {"name": mutant.name, "outcome": "equivalent"}
     todo = [mutant for mutant in mutants if mutant.name not in known]
     if todo:
         precompile()
@@ -398,6 +405,11 @@ def main() -> int:
     words = [chosen.target] if chosen.target else [*(stage[:2] for stage in STAGES), "common"]
     targets = [target_named(word) for word in words]
     drawn = [(target, mutant) for target in targets for mutant in target.mutants()]
+    if not chosen.target:
+        changes = {mutant.change for _, mutant in drawn}
+        for change, _ in equivalent_entries():
+            if change not in changes:
+                sys.exit(f"mutate: equivalent.md has what is no change of any source: {change}")
     if chosen.sample is not None:
         drawn = random.Random(chosen.seed).sample(drawn, min(chosen.sample, len(drawn)))
     if chosen.only:

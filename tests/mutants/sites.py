@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from clang import cindex  # type: ignore[import]
 
 Kind = cindex.CursorKind
+FUNCTIONS = (Kind.FUNCTION_DECL, Kind.CXX_METHOD, Kind.CONSTRUCTOR, Kind.DESTRUCTOR)
 
 LIBRARY = "/usr/lib/llvm-14/lib/libclang-14.so.1"
 
@@ -25,6 +26,7 @@ class Mutant:
     text: str
     kind: str  # "a statement dropped", …
     before: str  # what stands there, on one line
+    place: str  # the function around it, and the line where the change is a part of one
 
     @property
     def name(self) -> str:
@@ -34,8 +36,9 @@ class Mutant:
 
     @property
     def change(self) -> str:
-        """The change in words, without its line: the same in all stages that share the text."""
-        return f"{self.file}: {self.kind}: {self.before} -> {one_line(self.text)}"
+        """The change in words, without the line's number: so it is the same in all stages that share
+        the text."""
+        return f"{self.file}, {self.place}: {self.kind}: {self.before} -> {one_line(self.text)}"
 
     def __str__(self) -> str:
         return f"line {self.line} of {self.change}"
@@ -68,6 +71,7 @@ class Finder:
         self.folder = main.parent
         self.sources = {name: (self.folder / name).read_bytes() for name in files}
         self.found: dict[str, Mutant] = {}
+        self.function = ""  # that the walk is in
         for cursor in parse(main).cursor.get_children():
             self._walk(cursor, [])
 
@@ -104,7 +108,10 @@ class Finder:
         if before == text:
             return
         line = self.sources[file][:begin].count(b"\n") + 1
-        mutant = Mutant(file, line, begin, end, text, kind, one_line(before))
+        place = self.function or "at the top"
+        if len(before) < 20:
+            place += f", in {self.sources[file].splitlines()[line - 1].decode().strip()}"
+        mutant = Mutant(file, line, begin, end, text, kind, one_line(before), place)
         self.found.setdefault(mutant.name, mutant)
 
     def _walk(self, cursor: cindex.Cursor, parents: list[cindex.Cursor]) -> None:
@@ -112,8 +119,12 @@ class Finder:
             return
         if self._file_of(cursor):
             self._visit(cursor, parents)
+        around = self.function
+        if cursor.kind in FUNCTIONS:
+            self.function = f"{cursor.spelling}()"
         for child in cursor.get_children():
             self._walk(child, [*parents, cursor])
+        self.function = around
 
     def _visit(self, cursor: cindex.Cursor, parents: list[cindex.Cursor]) -> None:
         kind = cursor.kind

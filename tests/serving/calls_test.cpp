@@ -95,6 +95,53 @@ TEST_P(Calls, OfAPlainRequest) {
               accepting() + "recvfrom " + limit + "sendto shutdown close" + afterwards());
 }
 
+/// The calls that make the listener, and what they set.
+std::vector<std::string> calls_of_set_up(const Stage& stage,
+                                         const std::vector<std::string>& options) {
+    static const std::regex call{
+        R"re((socket|setsockopt|bind|listen)\([^ ]+ )re"
+        R"re((?:\w+, (TCP_\w+|SO_REUSEADDR|SO_RCVTIMEO)\w*(?:, \[(\d+)\])?)?)re"};
+    const TemporaryFolder folder;
+    const std::string log = folder.path() / "log";
+    const StageProcess server{
+        stage, options, {.through = {"strace", "-D", "-o", log, "-e", "trace=%network"}}};
+    // The server asks for its port when it listens.
+    EXPECT_TRUE(
+        eventually([&] { return read_file(log).find("getsockname(") != std::string::npos; }));
+    std::vector<std::string> calls;
+    for (const auto& line : lines_of(read_file(log))) {
+        std::smatch match;
+        if (!std::regex_search(line, match, call)) continue;
+        calls.push_back(match[1].str());
+        for (const int part : {2, 3})
+            if (match[part].matched) calls.back() += ' ' + match[part].str();
+        if (line.find("SOCK_NONBLOCK") != std::string::npos) calls.back() += " SOCK_NONBLOCK";
+    }
+    return calls;
+}
+
+TEST_P(Calls, OfSetUp) {
+    std::vector<std::string> expected{stage().number < 4 ? "socket" : "socket SOCK_NONBLOCK",
+                                      "setsockopt SO_REUSEADDR 1",
+                                      "setsockopt TCP_NOTSENT_LOWAT 262144", "bind"};
+    if (stage().number == 3) expected.emplace_back("setsockopt SO_RCVTIMEO");
+    expected.emplace_back("listen");
+    EXPECT_EQ(calls_of_set_up(stage(), {}), expected);
+}
+
+TEST_P(Calls, OfSetUpWithOptions) {
+    if (stage().number < 6) return;
+    std::vector<std::string> options{"--tcp-nodelay", "--timeout", "0.5"},
+        expected{"socket SOCK_NONBLOCK", "setsockopt SO_REUSEADDR 1",
+                 "setsockopt TCP_NOTSENT_LOWAT 262144", "bind", "setsockopt TCP_NODELAY 1"};
+    if (stage().number == 7) { // 0 seconds would turn it off
+        options.emplace_back("--defer-accept");
+        expected.emplace_back("setsockopt TCP_DEFER_ACCEPT 1");
+    }
+    expected.emplace_back("listen");
+    EXPECT_EQ(calls_of_set_up(stage(), options), expected);
+}
+
 // It reads on after the response: to the bytes, and to the end of file.
 TEST_P(Calls, OfARequestWithABody) {
     const std::string limit = waits_in_calls() ? "setsockopt " : "";

@@ -75,6 +75,20 @@ TEST_P(Lifecycle, InheritedSignalSettingsDoNotMatter) {
     }
 }
 
+// 04 to 07 let the two that end them come during a wait only. All other signals do what they always
+// do.
+TEST_P(Lifecycle, NoOtherSignalIsBlocked) {
+    const StageProcess server{stage(), {}, {.blocked_signals = {SIGUSR1, SIGCHLD, SIGPIPE}}};
+    const std::uint64_t both = 1U << (SIGINT - 1) | 1U << (SIGTERM - 1);
+    std::uint64_t blocked = 0;
+    for (const auto& line :
+         lines_of(read_file("/proc/" + std::to_string(server.pid()) + "/status"))) {
+        if (line.starts_with("SigBlk:")) blocked = std::stoull(line.substr(7), nullptr, 16);
+    }
+    // While it waits, none is: so it may be either.
+    EXPECT_EQ(blocked & ~(stage().number < 4 ? 0 : both), 0U);
+}
+
 /// What a connection can be in the middle of when a signal comes.
 std::vector<HttpClient> client_in_state(const StageProcess& server, int state) {
     const std::string announcing = "POST / HTTP/1.0\r\nContent-Length: 9\r\n\r\n";
