@@ -96,7 +96,7 @@ def precompile() -> pathlib.Path:
         for source in ROOT.glob("[0-9]*/*.[hc]*")
         for line in re.findall(r"^#include <.*>$", source.read_text(), re.MULTILINE)
     }
-    text = "\n".join(sorted(names)) + "\n"
+    text = "\n".join([f"// {' '.join(COMPILER)}", *sorted(names)]) + "\n"
     compiled = header.with_suffix(".pch")
     if not compiled.exists() or header.read_text() != text:
         WORK.mkdir(parents=True, exist_ok=True)

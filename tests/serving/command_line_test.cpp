@@ -15,9 +15,12 @@ TEST_P(CommandLine, Help) {
     const auto result = run_stage(stage(), {"--help"});
     EXPECT_EQ(result.exit_code, 0);
     EXPECT_EQ(result.err, "");
+    std::size_t place = 0; // in this order
     for (const char* option :
-         {"--host", "--port", "--backlog", "--timeout", "--body-bytes", "--quiet"}) {
-        EXPECT_NE(result.out.find(option), std::string::npos) << option << " in\n" << result.out;
+         {"--host", "--port", "--backlog", "--timeout", "--body-bytes", "--quiet", "--verbose"}) {
+        const auto found = result.out.find(option, place);
+        ASSERT_NE(found, std::string::npos) << option << " in\n" << result.out;
+        place = found;
     }
 }
 
@@ -108,6 +111,13 @@ TEST_P(CommandLine, DefaultsOfHostAndPort) {
 TEST_P(CommandLine, GoodValues) {
     StageProcess server{stage(), {"--backlog", "5", "--timeout", "2.5", "--body-bytes", "26"}};
     expect_hello(fetch(server.address()), 26);
+    for (const auto& at_the_limit : std::vector<std::vector<std::string>>{{"--backlog", "0"},
+                                                                          {"--port", "0"},
+                                                                          {"--timeout", "0.001"},
+                                                                          {"--body-bytes", "0"},
+                                                                          {"--backlog", "65535"},
+                                                                          {"--backlog", "08"}})
+        StageProcess{stage(), at_the_limit}; // it listens
 }
 
 class CommandLineOfThreaded : public StageTest {};

@@ -128,12 +128,13 @@ TEST_P(Console, DeceptiveCharactersAreEscaped) {
                                          "\xEF\xB8\x8F"             // U+FE0F: selects a variant
                                          "\xF3\xA0\x84\x80"         // U+E0100: another one
                                          "\xE2\x80\xA7\xE2\x80\xAF" // U+2027 and U+202F: are fine
+                                         "\xC2\xA0\xF4\x8F\xBF\xBF" // U+00A0, U+10FFFF: too
                                          "\r\n\r\n"));
     ASSERT_TRUE(eventually([&] { return server.out().find("\n\n") != std::string::npos; }) ||
                 serves_once());
     const std::string shown = "GET /\\xe2\\x80\\xae\\xe2\\x81\\xa6\\xe2\\x80\\xa8\\xe2\\x80\\x8b"
                               "\\xc2\\xad\\xef\\xb8\\x8f\\xf3\\xa0\\x84\\x80"
-                              "\xE2\x80\xA7\xE2\x80\xAF\r\n";
+                              "\xE2\x80\xA7\xE2\x80\xAF\xC2\xA0\xF4\x8F\xBF\xBF\r\n";
     EXPECT_NE(server.out().find(shown), std::string::npos) << server.out();
 }
 

@@ -293,6 +293,23 @@ TEST_P(Wire, BodyMayFollowTheResponse) {
     }
 }
 
+// More has come than the head: in the same call, or behind a head that has filled the buffer. So
+// the server reads on, as after an announcement.
+TEST_P(Wire, SurplusMayGoOnAfterTheResponse) {
+    Servers servers{stage()};
+    for (const auto& head : {std::string{simple_request}, head_of_size(8192)}) {
+        SCOPED_TRACE(head.size());
+        StageProcess& server = servers.for_next_client();
+        HttpClient client{server.address()};
+        client.send(head + "more");
+        EXPECT_EQ(client.read_some(expected_response().size()).bytes, expected_response());
+        ASSERT_TRUE(server.settle());
+        client.send_what_fits(std::string(1000, 'b'));
+        EXPECT_TRUE(client.await_all_read(server.address()));
+        EXPECT_EQ(client.read_to_end().end, End::eof);
+    }
+}
+
 // Nobody announced these bytes, and the server does not read while it sends.
 TEST_P(Wire, SecondRequestWhileTheResponseIsOnItsWay) {
     constexpr std::uint64_t bytes = 10'000'000;
