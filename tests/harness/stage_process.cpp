@@ -97,9 +97,9 @@ StageProcess::~StageProcess() {
 
 bool StageProcess::address_from_line() {
     const auto text = child_.err();
-    const auto mark = text.find(listening_mark);
-    if (mark == std::string::npos) return false;
-    const auto start = mark + std::string{listening_mark}.size();
+    const auto place = text.find(listening_mark);
+    if (place == std::string::npos) return false;
+    const auto start = place + std::string{listening_mark}.size();
     const auto end = text.find("/\n", start);
     if (end == std::string::npos) return false;
     const auto place = text.substr(start, end - start);
@@ -166,8 +166,8 @@ std::vector<std::string> StageProcess::complaints() const {
 
 void StageProcess::check_sanitizer_reports() const {
     const auto text = child_.err();
-    for (const char* mark : {"Sanitizer", "runtime error:"}) {
-        EXPECT_EQ(text.find(mark), std::string::npos) << stage_.name << " wrote:\n" << text;
+    for (const char* word : {"Sanitizer", "runtime error:"}) {
+        EXPECT_EQ(text.find(word), std::string::npos) << stage_.name << " wrote:\n" << text;
     }
 }
 

@@ -36,6 +36,12 @@ protected:
         if (!tracing_is_permitted()) GTEST_SKIP() << "no process may trace another here";
     }
 
+    static void send_more(HttpClient& client, const StageProcess& server, const std::string& more) {
+        EXPECT_EQ(client.read_some(expected_response().size()).bytes, expected_response());
+        EXPECT_TRUE(server.settle());
+        client.send_and_finish(more);
+    }
+
     /// The calls of a server that is stopped until a client has asked and, where it sends more,
     /// until it has the response.
     static std::string calls_for(const std::vector<std::string>& options,
@@ -47,17 +53,9 @@ protected:
         HttpClient client{server.address()};
         client.send(request);
         server.resume();
-        if (!more.empty()) {
-            EXPECT_EQ(client.read_some(expected_response().size()).bytes, expected_response());
-            EXPECT_TRUE(server.settle());
-            client.send_and_finish(more);
-        }
+        if (!more.empty()) send_more(client, server, more);
         client.read_to_end();
-        if (serves_once()) {
-            server.exit_code();
-        } else {
-            EXPECT_TRUE(server.settle());
-        }
+        EXPECT_TRUE(serves_once() ? server.exit_code() == 0 : server.settle());
         strace.detach();
         return calls_in(strace.log(), server, stage().number != 3);
     }
@@ -113,7 +111,7 @@ std::vector<std::string> calls_of_set_up(const Stage& stage,
         std::smatch match;
         if (!std::regex_search(line, match, call)) continue;
         calls.push_back(match[1].str());
-        for (const int part : {2, 3})
+        for (const std::size_t part : {2U, 3U})
             if (match[part].matched) calls.back() += ' ' + match[part].str();
         if (line.find("SOCK_NONBLOCK") != std::string::npos) calls.back() += " SOCK_NONBLOCK";
     }
