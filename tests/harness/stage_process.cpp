@@ -97,9 +97,9 @@ StageProcess::~StageProcess() {
 
 bool StageProcess::address_from_line() {
     const auto text = child_.err();
-    const auto place = text.find(listening_mark);
-    if (place == std::string::npos) return false;
-    const auto start = place + std::string{listening_mark}.size();
+    const auto found = text.find(listening_mark);
+    if (found == std::string::npos) return false;
+    const auto start = found + std::string{listening_mark}.size();
     const auto end = text.find("/\n", start);
     if (end == std::string::npos) return false;
     const auto place = text.substr(start, end - start);
