@@ -3,10 +3,14 @@
 
 # shellcheck source=tests/fuzz/fuzz.bash
 source tests/fuzz/fuzz.bash
+# shellcheck source=tests/mistakes/break.bash
+source tests/mistakes/break.bash
+# shellcheck source=tests/mutants/mutate.bash
+source tests/mutants/mutate.bash
 
 needs_to_check=( # those of Debian 12: another version of most of them has another opinion
     "${needs_to_fuzz[@]}"
-    'clang.cindex|python3-clang-14|the Python binding of libclang 14'
+    "${needs_to_mutate[@]}"
     'clang-format-14|clang-format-14|clang-format 14'
     'clang-tidy-14|clang-tidy-14|clang-tidy 14'
     '32 bits|g++-multilib|g++ for programs of 32 bits'
@@ -28,7 +32,11 @@ check() {
         return
     fi
     local changes='--sample 20'
-    if (($# == 2)) && [[ $2 == --all ]]; then changes=''; else expect_no_more "$@"; fi
+    if (($# == 2)) && [[ $2 == --all ]]; then
+        changes=''
+    elif (($# > 1)); then
+        die 2 "'./tour check' takes --all, --fresh RELEASE... or nothing, but got '${*:2}'."
+    fi
     local ours='[0-9]*/*.cpp [0-9]*/*.h tests/*.cpp tests/*/*.cpp tests/*/*.h bench/*/*.cpp'
     local python='bench docs/recorder tests/mutants'
     local strict='-DCMAKE_COMPILE_WARNING_AS_ERROR=ON >/dev/null' steady preset compiler start=$SECONDS skipped=()
@@ -64,7 +72,7 @@ check() {
     if has clang++-14; then suite_on clang "clang 14"; else skip "The suite with clang" "without clang++-14"; fi
     step "A fault at every system call" "build/bin/stage_tests --gtest_brief=1 --gtest_filter=Faults*:Injection*"
     step "Classic mistakes: is each one noticed?" "tests/mistakes/run --all"
-    step_with clang.cindex -- "Small changes${changes:+, 20 of them}: are they noticed?" \
+    step_with clang++-14 clang.cindex -- "Small changes${changes:+, 20 of them}: are they noticed?" \
         "/usr/bin/python3 -B -m tests.mutants.mutate $changes"
     if has libclang_rt.fuzzer; then fuzz_requests 10; else skip "Fuzzing: the bytes of a request" "without clang 14"; fi
     for preset in asan tsan; do fuzz_clients 10 "$preset"; done
@@ -94,15 +102,6 @@ set_up_check() {
         if apt-cache madison "$package" 2>/dev/null | grep -qF "| $version"; then available+=("$need"); fi
     done
     set_up "${available[@]}"
-}
-
-# step TITLE COMMAND: runs it with bash, and ends the check where it fails.
-step() {
-    local title=$1 command=$2 start=$SECONDS
-    say "$title"
-    note "$command"
-    bash -o pipefail -c "$command" || die 1 "$title: failed. To repeat just this, in $root:" "$command"
-    note "$title: passed in $((SECONDS - start)) s"
 }
 
 # step_beside TITLE COMMAND: the same, with the CPU time that the steps that follow leave over, until

@@ -5,15 +5,15 @@
 #include "harness/strace.h"
 #include "harness/time_limits.h"
 
-#include <functional>
 #include <map>
 #include <regex>
 
 namespace {
 
-/// The calls that a log has, from the first accept4() that found a client on, in one
-/// line: their names, and what they failed with. Those about memory and threads are left out, and
-/// so is the last one, which waits on. Of 03, those of the client's thread.
+/// The calls in a log of strace, on one line: their names, and what they failed with. It begins
+/// with the accept4() that has found a client; for a thread other than the main one, with its first
+/// call. Calls about memory and threads are left out, and so is the last one, which is still
+/// waiting.
 std::string calls_in(const std::string& log, const StageProcess& server, bool of_main_thread) {
     static const std::regex call{
         R"re(^(\d+) +(?:<\.\.\. )?(accept4|recvfrom|sendto|setsockopt|shutdown|close|ioctl|rt_sigpending|)re"
@@ -127,8 +127,11 @@ TEST_P(Calls, OfSetUp) {
     EXPECT_EQ(calls_of_set_up(stage(), {}), expected);
 }
 
-TEST_P(Calls, OfSetUpWithOptions) {
-    if (stage().number < 6) return;
+class CallsOfEpoll : public Calls {};
+
+INSTANTIATE_TEST_SUITE_P(, CallsOfEpoll, testing::ValuesIn(epoll_stages()), stage_name);
+
+TEST_P(CallsOfEpoll, SetUpWithOptions) {
     std::vector<std::string> options{"--tcp-nodelay", "--timeout", "0.5"},
         expected{"socket SOCK_NONBLOCK", "setsockopt SO_REUSEADDR 1",
                  "setsockopt TCP_NOTSENT_LOWAT 262144", "bind", "setsockopt TCP_NODELAY 1"};
@@ -151,16 +154,18 @@ TEST_P(Calls, OfARequestWithABody) {
 }
 
 // A cork is set once, whatever the number of pieces.
-TEST_P(Calls, WithCork) {
-    if (stage().number < 6) return;
+TEST_P(CallsOfEpoll, WithCork) {
     EXPECT_EQ(
         calls_for({"--quiet", "--tcp-cork", "--chunk-bytes", "50"}, std::string{simple_request}),
         accepting() + "recvfrom setsockopt sendto sendto sendto shutdown close rt_sigpending");
 }
 
-// It is never watched.
-TEST_P(Calls, WithDeferAccept) {
-    if (stage().number != 7) return;
+class CallsOfEdge : public Calls {};
+
+INSTANTIATE_TEST_SUITE_P(, CallsOfEdge, testing::ValuesIn(stages(7)), stage_name);
+
+// The client is never watched: there is no epoll_ctl().
+TEST_P(CallsOfEdge, WithDeferAccept) {
     EXPECT_EQ(calls_for({"--quiet", "--defer-accept"}, std::string{simple_request}),
               "accept4 recvfrom sendto shutdown close accept4:EAGAIN rt_sigpending");
 }

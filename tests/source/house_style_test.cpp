@@ -275,4 +275,41 @@ TEST(HouseStyleOfTests, ContainerHasWhatTheTourNeeds) {
         EXPECT_NE(container.find(' ' + package + '='), std::string::npos) << package;
 }
 
+/// A script and what it reads in: the lines `source FILE` in it.
+std::string with_what_it_reads(const std::string& file) {
+    static const std::regex reads{R"(\nsource (\S+)\n)"};
+    auto text = read_file(fs::path{SOURCE_DIR} / file);
+    const auto own = text;
+    for (std::sregex_iterator each(own.begin(), own.end(), reads), end; each != end; ++each)
+        text += with_what_it_reads((*each)[1].str());
+    return text;
+}
+
+/// The functions and lists of needs that a script defines, or those that it uses.
+std::set<std::string> names_in(const std::string& script, const std::regex& pattern) {
+    std::set<std::string> names;
+    for (std::sregex_iterator each(script.begin(), script.end(), pattern), end; each != end; ++each)
+        names.insert((*each)[1]);
+    return names;
+}
+
+// Each command of ./tour reads a script of its own. What one of them defines, the others do not
+// have.
+TEST(HouseStyleOfTests, CommandsHaveWhatTheyCall) {
+    static const std::regex command{R"(source (\S+\.bash) &&)"};
+    static const std::regex defined{R"(\n(\w+)(?:\(\) \{|=\())"};
+    static const std::regex used{R"((?:\n *|\|\| |&& |then |else |"\$\{)(\w+)(?=[ \n\[]))"};
+    const auto tour = read_file(fs::path{SOURCE_DIR} / "tour");
+    const auto files = names_in(tour, command);
+    EXPECT_GE(files.size(), 8U);
+    std::set<std::string> somewhere = names_in(tour, defined);
+    for (const auto& file : files) somewhere.merge(names_in(with_what_it_reads(file), defined));
+    for (const auto& file : files) {
+        const auto script = with_what_it_reads(file);
+        const auto known = names_in(tour + script, defined);
+        for (const auto& name : names_in(script, used))
+            EXPECT_TRUE(known.contains(name) || !somewhere.contains(name)) << file << ": " << name;
+    }
+}
+
 } // namespace
