@@ -83,6 +83,9 @@ TEST_P(OptionsForDeferAccept, LongBodiesDoNotHideTheListener) {
         client.finish_sending();
     }
     server.resume();
+    ASSERT_TRUE(eventually([&] { // or each would wait as long
+        return std::ranges::all_of(clients, [](const auto& each) { return each.readable(); });
+    }));
     EXPECT_EQ(count_answers(clients, 200), 150U);
 }
 
