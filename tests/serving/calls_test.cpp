@@ -5,6 +5,7 @@
 #include "harness/strace.h"
 #include "harness/time_limits.h"
 
+#include <algorithm>
 #include <map>
 #include <regex>
 
@@ -158,6 +159,24 @@ TEST_P(CallsOfEpoll, WithCork) {
     EXPECT_EQ(
         calls_for({"--quiet", "--tcp-cork", "--chunk-bytes", "50"}, std::string{simple_request}),
         accepting() + "recvfrom setsockopt sendto sendto sendto shutdown close rt_sigpending");
+}
+
+// The others leave at once.
+TEST_P(Calls, OnlyTheLastPieceWaitsForTheEndOfFile) {
+    StageProcess server{stage(), {"--quiet", "--body-bytes", "200000"}};
+    ASSERT_TRUE(server.settle());
+    Strace strace{server.pid(), {"-e", "trace=sendto"}};
+    fetch(server.address());
+    EXPECT_TRUE(serves_once() ? server.exit_code() == 0 : server.settle());
+    strace.detach();
+    std::vector<bool> held_back;
+    for (const auto& line : lines_of(strace.log()))
+        if (line.find("sendto(") != std::string::npos)
+            held_back.push_back(line.find("MSG_MORE") != std::string::npos);
+    ASSERT_GT(held_back.size(), 1U) << strace.log();
+    EXPECT_TRUE(held_back.back());
+    held_back.pop_back();
+    EXPECT_EQ(std::count(held_back.begin(), held_back.end(), true), 0) << strace.log();
 }
 
 class CallsOfEdge : public Calls {};

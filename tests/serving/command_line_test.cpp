@@ -128,6 +128,7 @@ TEST_P(CommandLineOfThreaded, BadMaxThreads) {
     for (const char* value : {"0", "-1", "x", "100000"}) {
         expect_refused(stage(), {"--max-threads", value}, value);
     }
+    const StageProcess server{stage(), {"--max-threads", "99999"}}; // it listens
 }
 
 class CommandLineOfEpoll : public StageTest {};

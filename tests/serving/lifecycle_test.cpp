@@ -5,6 +5,7 @@
 #include "harness/time_limits.h"
 #include "signal_race.h"
 
+#include <algorithm>
 #include <csignal>
 #include <unistd.h>
 
@@ -27,6 +28,22 @@ TEST_P(Lifecycle, ListeningLine) {
     EXPECT_EQ(server.err(), stage().name + ": listening on http://127.0.0.1:" +
                                 std::to_string(server.address().port) + "/\n");
     EXPECT_EQ(server.out(), "");
+}
+
+// 0 to 2 are filled where the program that starts it has closed them; no more than that.
+TEST_P(Lifecycle, NoDescriptorIsLeftOver) {
+    for (const Stream stream : {Stream::collected, Stream::closed}) {
+        const StageProcess server{stage(), {}, {.in = stream, .out = stream, .err = stream}};
+        std::vector<std::string> fillers;
+        const std::filesystem::path folder = "/proc/" + std::to_string(server.pid()) + "/fd";
+        for (const auto& entry : std::filesystem::directory_iterator{folder})
+            if (std::filesystem::read_symlink(entry) == "/")
+                fillers.push_back(entry.path().filename());
+        std::sort(fillers.begin(), fillers.end());
+        const bool closed = stream == Stream::closed;
+        EXPECT_EQ(fillers,
+                  closed ? std::vector<std::string>{"0", "1", "2"} : std::vector<std::string>{});
+    }
 }
 
 TEST_P(Lifecycle, ListensOnAllAddressesByDefault) {

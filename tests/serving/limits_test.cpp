@@ -262,6 +262,25 @@ TEST_P(LimitsOfThreads, ServesOnWhenNoThreadCanBeMade) {
     expect_hello(fetch(server.address()));
 }
 
+/// How often the main thread has begun to wait (voluntary_ctxt_switches of proc(5)).
+std::uint64_t waits_so_far(const StageProcess& server) {
+    const std::string field = "\nvoluntary_ctxt_switches:";
+    const auto status = read_file("/proc/" + std::to_string(server.pid()) + "/status");
+    return std::stoull(status.substr(status.find(field) + field.size()));
+}
+
+// However often the server looks whether there is room.
+TEST_P(LimitsOfThreads, ClientBeyondMaxThreadsStaysInTheQueue) {
+    StageProcess server{stage(), {"--max-threads", "2", "--timeout", "1000"}};
+    auto clients = clients_that_sent(server.address(), 3, half_request);
+    ASSERT_TRUE(eventually([&] { return server.waiting_connections() == 1; }));
+    const auto before = waits_so_far(server);
+    ASSERT_TRUE(eventually([&] { return waits_so_far(server) >= before + 4; }));
+    EXPECT_EQ(server.waiting_connections(), 1U);
+    for (auto& client : clients) client.send(other_half);
+    EXPECT_EQ(count_answers(clients, 200), 3U);
+}
+
 class LimitsOfPoll : public StageTest {};
 
 INSTANTIATE_TEST_SUITE_P(, LimitsOfPoll, testing::ValuesIn(stages(5, 5)), stage_name);

@@ -10,6 +10,7 @@
 #include <csignal>
 #include <fcntl.h>
 #include <pty.h>
+#include <sstream>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -183,6 +184,57 @@ TEST_P(OutputShared, ReadingEndOfAPipeIsNotWrittenTo) {
     int waiting = -1;
     checked(ioctl(ends.reader.number(), FIONREAD, &waiting), "ioctl");
     EXPECT_EQ(waiting, 0);
+}
+
+/// What can be read from a terminal now, its line ends as they were written.
+std::string take_text(const Channel& terminal) {
+    checked(fcntl(terminal.reader.number(), F_SETFL, O_NONBLOCK), "fcntl");
+    std::string text;
+    char piece[4096];
+    for (ssize_t count; (count = read(terminal.reader.number(), piece, sizeof piece)) > 0;)
+        text.append(piece, static_cast<std::size_t>(count));
+    std::erase(text, '\r');
+    return text;
+}
+
+// A terminal of another user cannot be opened once more. It is printed to all the same.
+TEST_P(OutputShared, TerminalThatCannotBeReopenedIsPrintedTo) {
+    if (!tracing_is_permitted()) GTEST_SKIP() << "no process may trace another here (ptrace(2))";
+    const Channel terminal = new_terminal();
+    const std::vector<std::string> refusing{"strace",
+                                            "-D",
+                                            "-qq",
+                                            "-o",
+                                            "/dev/null",
+                                            "-e",
+                                            "trace=openat",
+                                            "-P",
+                                            "/proc/self/fd/1",
+                                            "-e",
+                                            "inject=openat:error=EACCES"};
+    StageProcess server{
+        stage(), {}, {.stdout_from = terminal.writer.number(), .through = refusing}};
+    expect_hello(fetch(server.address(), "GET /\n\n"));
+    std::string shown;
+    EXPECT_TRUE(eventually([&] {
+        shown += take_text(terminal);
+        return shown.ends_with("GET /\n");
+    })) << shown;
+}
+
+// open(2): a process that leads a session without a terminal gets the first one that it opens, and
+// with that the signals of its keys.
+TEST_P(OutputShared, TerminalDoesNotBecomeTheControllingOne) {
+    const Channel terminal = new_terminal();
+    const StageProcess server{
+        stage(), {}, {.stdout_from = terminal.writer.number(), .through = {"setsid"}}};
+    const auto stat = read_file("/proc/" + std::to_string(server.pid()) + "/stat");
+    std::istringstream words{stat.substr(stat.rfind(')') + 2)};
+    std::string state;
+    long parent = 0, group = 0, session = 0, controlling_terminal = -1;
+    words >> state >> parent >> group >> session >> controlling_terminal;
+    EXPECT_EQ(session, server.pid());
+    EXPECT_EQ(controlling_terminal, 0);
 }
 
 // A terminal with `stty tostop` stops a job in the background that prints to it (SIGTTOU).

@@ -55,4 +55,15 @@ TEST_P(SlowReader, WhoReadsNothingIsGivenUpAfterTwoTimeouts) {
     EXPECT_LT(Clock::now() - start, 2 * timeout + scaled(400ms));
 }
 
+// All of it is in the kernel's buffers, so the server has sent it, and lingers.
+TEST_P(SlowReader, WhoReadsNothingOfTheLastBytesIsReported) {
+    StageProcess server{
+        stage(),
+        {"--body-bytes", "150000", "--quiet", "--verbose", "--timeout", seconds_for_option(200ms)}};
+    HttpClient client{server.address(), {.receive_buffer = 4096}};
+    client.send(simple_request);
+    EXPECT_TRUE(eventually([&] { return !server.complaints().empty(); }));
+    EXPECT_EQ(server.complaints(), std::vector{stage().name + ": the client does not read"});
+}
+
 } // namespace
