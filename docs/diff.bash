@@ -61,7 +61,7 @@ show_calls() {
             sed -E 's/^([^:]*:[0-9]+:) */    \1 /'
     done < <(grep -nE "^ .*$calls_of_bare" "$1/bare.cpp" | grep -vE '^[0-9]+: *//')
     printf '\nThe rest of the server is there for what the bare program makes of clients that leave, that are\n'
-    printf 'silent, or that are too many: docs/comparison.md shows both.\n'
+    printf 'silent, or that are too many: docs/reference/comparison.md shows both.\n'
 }
 
 # call_of_server CALL: what the server calls in place of this call of the bare program.

@@ -1,7 +1,7 @@
 """What clients and server do, moment by moment, in each stage: see ./tour record.
 
 Plays one scenario to every stage, each under strace, and writes docs/figures/NN_name_timeline.json.
-From these files alone it draws NN_name_timeline.svg: one figure a stage, all to the same scale.
+draw.py draws the figures from these files alone.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
-import html
 import json
 import os
 import pathlib
@@ -28,11 +27,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from bench import servers
-from bench.report import STYLES, TEXT
 from bench.servers import PATIENCE
+from docs.recorder.draw import WAITS, Event, draw_all
 
 FIGURES = servers.ROOT / "docs" / "figures"
-Event = dict[str, Any]
 
 
 # ---- The scenario --------------------------------------------------------------------------------
@@ -111,7 +109,6 @@ def play(port: int) -> list[Client]:
 
 # ---- The server, traced --------------------------------------------------------------------------
 
-WAITS = ("pselect", "ppoll", "epoll_pwait")
 CALLS = (
     "accept4,recvfrom,sendto,close,shutdown,pselect6,ppoll,epoll_pwait,epoll_ctl,"
     "clone,clone3,exit_group"
@@ -319,273 +316,6 @@ def record(program: pathlib.Path) -> dict[str, Any]:
     }
 
 
-# ---- The figure ----------------------------------------------------------------------------------
-
-# Time runs down, so that the calls' names, which are wide, have room beside their moment, and
-# figures laid side by side can be compared along a line. All lengths in px; the same in all seven.
-WIDTH, TOP, LAST_MS, PX_PER_MS = 600, 92, 350, 2.0
-EARLIER_MS = -6  # how much is shown of what waits before A connects
-BOTTOM = TOP + LAST_MS * PX_PER_MS
-HEIGHT = BOTTOM + 150
-CLIENTS_X, CLIENT_WIDTH = 42, 62
-SERVER_X, THREAD_WIDTH, MOST_THREADS = 234, 88, 4
-STRIP = 14  # width of a thread's bar
-LINE_HEIGHT = 18
-UNNAMED = ("recv", "send", "shutdown", "close")  # a thread of its own says for whom
-BLOCKED_MS = 3  # a call as long as this has waited; shorter ones are told together
-CHARACTERS = 34  # that fit beside the bar of an only thread
-
-CSS = """
-text { font-family: sans-serif; font-size: 15px; fill: #1f2328; stroke: #ffffff; stroke-width: 4px;
-  stroke-linejoin: round; paint-order: stroke; }
-.head { font-size: 17px; font-weight: bold; }
-.middle { text-anchor: middle; }
-.end { text-anchor: end; }
-.wait { font-style: italic; }
-.rule { stroke: #6e7781; stroke-width: 1px; stroke-dasharray: 2 5; }
-.queued { fill: url(#hatch); stroke: #6e7781; stroke-width: 1.5px; }
-.hatch { stroke: #6e7781; stroke-width: 2px; }
-.served { fill: #6e7781; stroke: #6e7781; stroke-width: 1.5px; }
-.mark { fill: #3f88c5; stroke: #3f88c5; stroke-width: 3px; }
-.sign { fill: #3f88c5; }
-.waits { fill: STAGE; fill-opacity: 0.22; stroke: STAGE; stroke-width: 1.5px; }
-.works { fill: STAGE; stroke: STAGE; stroke-width: 1.5px; }
-@media (prefers-color-scheme: dark) {
-text { fill: #e6edf3; stroke: #0d1117; }
-.rule, .queued, .hatch { stroke: #8b949e; }
-.served { fill: #8b949e; stroke: #8b949e; }
-.mark { fill: #58a6e6; stroke: #58a6e6; }
-.sign { fill: #58a6e6; }
-}
-"""
-HATCH = (
-    '<defs><pattern id="hatch" width="7" height="7" patternUnits="userSpaceOnUse" '
-    'patternTransform="rotate(45)"><line class="hatch" x1="0" y1="0" x2="0" y2="7"/></pattern>'
-    "</defs>"
-)
-
-
-def y_of(ms: float) -> float:
-    return round(TOP + min(max(ms, EARLIER_MS), LAST_MS) * PX_PER_MS, 1)
-
-
-def text(x: float, y: float, words: str, kind: str = "") -> str:
-    kind = f' class="{kind}"' if kind else ""
-    return f'<text{kind} x="{x:g}" y="{y:g}">{html.escape(words, quote=False)}</text>'
-
-
-def bar(x: float, y: float, until: float, kind: str, width: float = STRIP) -> str:
-    height = max(until - y, 3)  # however short, it can be seen
-    return f'<rect class="{kind}" x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}"/>'
-
-
-def triangle(x: float, y: float) -> str:
-    return f'<path class="sign" d="M{x:g},{y - 6:g} l12,6 l-12,6 z"/>'
-
-
-def dot(x: float, y: float) -> str:
-    return f'<circle class="sign" cx="{x:g}" cy="{y:g}" r="5.5"/>'
-
-
-def cap(x: float, y: float) -> str:
-    return f'<path class="mark" d="M{x - 12:g},{y:g} h24"/>'
-
-
-def cross(x: float, y: float) -> str:
-    return f'<path class="mark" d="M{x - 7:g},{y - 7:g} l14,14 m0,-14 l-14,14"/>'
-
-
-def duration(ms: float) -> str:
-    return f"{ms:.0f} ms" if ms >= 10 else f"{ms:.1f} ms"
-
-
-def events_of(client: Event, what: str) -> list[Event]:
-    return [event for event in client["events"] if event["what"] == what]
-
-
-def accepted_at(data: dict[str, Any], name: str) -> float | None:
-    """When the server took a client off the queue, if ever."""
-    for thread in data["threads"]:
-        for call in thread["calls"]:
-            if call["call"] == "accept4" and call["result"] == name:
-                return call["end"]
-    return None
-
-
-def client_lane(data: dict[str, Any], client: Event, x: float) -> Iterator[str]:
-    """From connect() to the end: hatched while in the accept queue, full once accepted."""
-    middle = x + CLIENT_WIDTH / 2
-    first, last = client["events"][0], client["events"][-1]
-    accepted = accepted_at(data, client["name"])
-    start, end = y_of(first["time"]), y_of(last["time"])
-    left_queue = end if accepted is None else y_of(accepted)
-    yield bar(middle - STRIP / 2, start, left_queue, "queued")
-    if accepted is not None:
-        yield bar(middle - STRIP / 2, left_queue, end, "served")
-    yield from (triangle(x + 5, y_of(sent["time"])) for sent in events_of(client, "send"))
-    yield from (dot(middle, y_of(e["time"])) for e in events_of(client, "first byte"))
-    outcome = last["what"]
-    for answer in events_of(client, "first byte"):
-        outcome = str(answer["status"])
-    yield cap(middle, end) if last["what"] == "end of file" else cross(middle, end)
-    yield text(middle, end + 24, outcome, "middle")
-    yield text(middle, end + 24 + LINE_HEIGHT, duration(last["time"] - first["time"]), "middle")
-
-
-def returned(call: Event) -> str:
-    """What a call returned, where that tells something; an arrow before it."""
-    name, result = call["call"], call["result"]
-    if name in WAITS and isinstance(result, list):
-        return " → " + (", ".join(result) or "nobody")
-    if name == "accept4" and result:
-        return f" → {result}"
-    return f" → {result}" if re.match("E[A-Z]+$", str(result)) else ""
-
-
-def token(call: Event, alone: bool) -> str:
-    """A short call in a few characters; of a thread that serves one client, without its name."""
-    name = call["call"]
-    if name in WAITS or name == "accept4" or not alone and name in UNNAMED:
-        return name + returned(call)
-    return f"{name} {call['for']}".strip() + returned(call)
-
-
-def waiting(call: Event, alone: bool) -> list[str]:
-    """A long call: its name, for whom, and what came of it."""
-    words = [call["call"], call["for"], returned(call).strip()]
-    return [f"{words[0]}: {words[1]} {words[2]}".strip()] if alone else [w for w in words if w]
-
-
-def wrapped(tokens: list[str], alone: bool) -> list[str]:
-    if not alone:
-        return tokens
-    lines = [""]
-    for number, word in enumerate(tokens):
-        word += "," if number < len(tokens) - 1 else ""
-        if lines[-1] and len(lines[-1]) + 1 + len(word) > CHARACTERS:
-            lines.append("")
-        lines[-1] += (" " if lines[-1] else "") + word
-    return lines
-
-
-def blocks(calls: list[Event], stopped: float) -> Iterator[tuple[float, float, list[Event]]]:
-    """Each long call by itself, and short ones that follow each other together: start, end."""
-    together: list[Event] = []
-    for call in calls:
-        end = stopped if call["end"] is None else call["end"]
-        long = end - call["start"] >= BLOCKED_MS
-        if together and (long or call["start"] - together[-1]["end"] >= BLOCKED_MS):
-            yield together[0]["start"], together[-1]["end"], together
-            together = []
-        if long:
-            yield call["start"], end, [call]
-        elif call["end"] is not None:
-            together.append(call)
-    if together:
-        yield together[0]["start"], together[-1]["end"], together
-
-
-def thread_lane(data: dict[str, Any], thread: Event, x: float, alone: bool) -> Iterator[str]:
-    """Bars for calls that wait, full blocks for those that do not, and beside them which."""
-    free = TOP - 6.0  # from here on down the lane has no words yet
-    earlier: list[str] = []  # what had waited for A's coming: it is told with what follows
-    for start, end, calls in blocks(thread["calls"], data["recorded until"]):
-        top, bottom = y_of(start), y_of(end)
-        waits = end - start >= BLOCKED_MS and len(calls) == 1
-        yield bar(x, top, bottom, "waits" if waits else "works")
-        if waits and end < BLOCKED_MS:
-            earlier = [token(calls[0], alone)] if alone else []
-            continue
-        if waits:
-            lines = waiting(calls[0], alone)
-            free = max(free, (max(top, free) + bottom - len(lines) * LINE_HEIGHT) / 2)
-        else:
-            lines = wrapped(earlier + [token(call, alone) for call in calls], alone)
-            free = max(free, top - 6)
-            earlier = []
-        for line in lines:
-            free += LINE_HEIGHT
-            yield text(x + STRIP + 5, free - 4, line, "wait" if waits else "")
-
-
-def legend(y: float) -> Iterator[str]:
-    yield triangle(8, y - 5)
-    yield text(28, y, "sends")
-    yield dot(100, y - 5)
-    yield text(114, y, "first byte of the answer")
-    yield cap(330, y - 5)
-    yield text(350, y, "end of file")
-    yield cross(464, y - 5)
-    yield text(480, y, "reset")
-    y += 30
-    yield bar(8, y - 14, y + 4, "queued")
-    yield text(30, y, "connected, in the accept queue")
-    yield bar(330, y - 14, y + 4, "served")
-    yield text(352, y, "accepted")
-    y += 30
-    yield bar(8, y - 14, y + 4, "waits")
-    yield text(30, y, "a call that waits: for whom", "wait")
-    yield bar(330, y - 14, y + 4, "works")
-    yield text(352, y, "calls that do not wait")
-    yield text(8, y + 34, "Time runs down, in ms since A connects. → is what a call returned.")
-
-
-def story(data: dict[str, Any]) -> str:
-    """The figure in words, for those who do not see it."""
-    sentences = [data["scenario"]]
-    for client in data["clients"]:
-        name, last = client["name"], client["events"][-1]
-        accepted = accepted_at(data, name)
-        taken = "is never accepted" if accepted is None else f"is accepted at {accepted:g} ms"
-        got = "".join(f", gets {e['status']}" for e in events_of(client, "first byte"))
-        end = "has its end of file" if last["what"] == "end of file" else f"is {last['what']}"
-        sentences.append(f"{name} {taken}{got}, and {end} at {last['time']:g} ms.")
-    for thread in data["threads"]:
-        waits = [
-            f"{b[2][0]['call']} for {b[2][0]['for']} from {max(b[0], 0):g} to {b[1]:g} ms"
-            for b in blocks(thread["calls"], data["recorded until"])
-            if b[1] - b[0] >= BLOCKED_MS and b[1] >= BLOCKED_MS and len(b[2]) == 1
-        ]
-        long = "waits in " + ", ".join(waits) if waits else "waits in no call"
-        sentences.append(f"Server thread {thread['name']} {long}.")
-    return " ".join(sentences)
-
-
-def lane_parts(data: dict[str, Any]) -> Iterator[str]:
-    for ms in range(0, LAST_MS + 1, 50):
-        y = y_of(ms)
-        yield f'<path class="rule" d="M{CLIENTS_X},{y:g} H{SERVER_X}"/>'
-        yield text(CLIENTS_X - 6, y + 5, str(ms), "end")
-    yield text(8, 24, data["stage"], "head")
-    yield text(CLIENTS_X + 1.5 * CLIENT_WIDTH, 50, "clients", "middle")
-    yield text(SERVER_X, 50, "server: its threads")
-    for number, client in enumerate(data["clients"]):
-        x = CLIENTS_X + number * CLIENT_WIDTH
-        yield text(x + CLIENT_WIDTH / 2, 70, client["name"], "head middle")
-        yield from client_lane(data, client, x)
-    alone = len(data["threads"]) == 1
-    for number, thread in enumerate(data["threads"][:MOST_THREADS]):
-        x = SERVER_X + number * THREAD_WIDTH
-        yield text(x, 70, thread["name"], "head")
-        yield from thread_lane(data, thread, x, alone)
-
-
-def figure(data: dict[str, Any]) -> str:
-    colour = STYLES.get(data["stage"][:2], (TEXT, 0))[0]
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT:g}" '
-        f'width="{WIDTH}" height="{HEIGHT:g}" role="img" aria-labelledby="title desc">',
-        f'<title id="title">{data["stage"]}: one slow client and two quick ones</title>',
-        f'<desc id="desc">{html.escape(story(data), quote=False)}</desc>',
-        f"<style>{CSS.replace('STAGE', colour)}</style>",
-        HATCH,
-        *lane_parts(data),
-        *legend(BOTTOM + 36),
-        "</svg>",
-    ]
-    return "\n".join(parts) + "\n"
-
-
 # ---- The command ---------------------------------------------------------------------------------
 
 
@@ -613,13 +343,6 @@ def record_all() -> None:
         (FIGURES / f"{program.name}_timeline.json").write_text(data + "\n")
 
 
-def draw_all() -> Iterator[pathlib.Path]:
-    for path in sorted(FIGURES.glob("*_timeline.json")):
-        drawn = path.with_suffix(".svg")
-        drawn.write_text(figure(json.loads(path.read_text())))
-        yield drawn
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="./tour record", description="Records each stage with three clients, and draws it."
@@ -631,7 +354,7 @@ def main() -> int:
     try:
         if not chosen.draw:
             record_all()
-        for path in draw_all():
+        for path in draw_all(FIGURES):
             print(f"    {path.relative_to(servers.ROOT)}")
     except KeyboardInterrupt:
         print("record: interrupted; what had been recorded before is kept", file=sys.stderr)

@@ -110,12 +110,12 @@ void expect_table(const Page& page, const std::string& heading, const Comparison
 }
 
 TEST_F(DocsComparison, PageShowsTheServers) {
-    const Page page = read_page(fs::path{SOURCE_DIR} / "docs/comparison.md");
+    const Page page = read_page(fs::path{SOURCE_DIR} / "docs/reference/comparison.md");
     expect_table(page, "## The servers", comparison, all_stages());
 }
 
 TEST_F(DocsComparison, PageShowsTheBarePrograms) {
-    const Page page = read_page(fs::path{SOURCE_DIR} / "docs/comparison.md");
+    const Page page = read_page(fs::path{SOURCE_DIR} / "docs/reference/comparison.md");
     expect_table(page, "## The bare programs", comparison, bare_programs());
 }
 

@@ -12,7 +12,9 @@
 // A server that a block leaves running ends with the block's ^C: when its terminal is used again,
 // or at the end of the page. Ports 8080 and 8081 stand for two that are free.
 
+#include "harness/stages.h"
 #include "harness/support.h"
+#include "harness/tcp_table.h"
 #include "harness/time_limits.h"
 #include "pages.h"
 #include "terminal.h"
@@ -73,18 +75,43 @@ std::string replaced(std::string text, const std::string& what, const std::strin
     return text;
 }
 
+/// A command with the programs that the tour would start in place of the tour: it would build them
+/// first, and they are built. (A page leaves out what the tour itself says.) The bare programs
+/// stand in the folder of the others.
+std::string with_programs(std::string command) {
+    for (const Stage& stage : all_stages()) {
+        const auto number = stage.name.substr(0, 2), server = "build/bin/" + stage.name;
+        command = replaced(command, "./tour run " + number + " --bare", server + "_bare");
+        command = replaced(command, "./tour run " + number, server);
+        command = replaced(command, "build/bare/" + stage.name, server + "_bare");
+    }
+    return command;
+}
+
 /// Between what a page says and what is run: the folder of the programs, and the ports.
 class Translation {
 public:
     std::string to_run(const std::string& command) const {
-        static const std::regex server{R"((build/bin/0[1-7]_[a-z_]+)(?![^\n]*--(port|help)))"};
-        auto text = std::regex_replace(command, server, "$1 --port 8080");
+        static const std::regex server{
+            R"((build/bin/0[1-7]_(?:(?!_bare)[a-z_])+\b)(?![^\n]*--(port|help)))"},
+            bare{R"((build/bin/0[1-7]_[a-z_]+_bare)(?! +[0-9]{4}))"};
+        auto text = std::regex_replace(with_programs(command), bare, "$1 8080");
+        text = std::regex_replace(text, server, "$1 --port 8080");
         text = replaced(replaced(text, "8080", first_.text()), "8081", second_.text());
         return replaced(text, "build/bin/", std::string{STAGE_BIN_DIR} + '/');
     }
     std::string to_show(const std::string& output) const {
         const auto text = replaced(output, std::string{STAGE_BIN_DIR} + '/', "build/bin/");
         return replaced(replaced(text, first_.text(), "8080"), second_.text(), "8081");
+    }
+
+    /// Whether some program listens on one of the two ports.
+    bool is_listened_on() const {
+        const auto all = listeners();
+        return std::any_of(all.begin(), all.end(), [this](const Listener& listener) {
+            const auto port = std::to_string(listener.address.port);
+            return port == first_.text() || port == second_.text();
+        });
     }
 
 private:
@@ -193,8 +220,7 @@ public:
         terminal->type(translation_.to_run(step.command));
         if (step.held()) {
             held_[step.terminal] = step;
-            const bool silent = step.output.front() == "^C";
-            eventually([&] { return silent || !seen(step).empty() || terminal->finished(); });
+            await_start(step);
         } else {
             const bool ended = terminal->await_end(patience);
             compare(step, ended ? "prints otherwise" : "does not end");
@@ -212,6 +238,17 @@ private:
     std::vector<std::string> seen(const Step& step) {
         const auto text = translation_.to_show(terminals_[step.terminal]->output());
         return lines_of(replaced(text, "\r\n", "\n"));
+    }
+
+    /// A server has started when it listens, and any other program when it has printed something.
+    void await_start(const Step& step) {
+        auto& terminal = *terminals_[step.terminal];
+        const bool is_server = with_programs(step.command).find("build/bin/0") != std::string::npos;
+        const bool silent = step.output.front() == "^C";
+        eventually([&] {
+            if (terminal.finished()) return true;
+            return is_server ? translation_.is_listened_on() : silent || !seen(step).empty();
+        });
     }
 
     void end_held(const std::string& name) {

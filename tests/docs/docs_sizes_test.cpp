@@ -1,4 +1,4 @@
-// The table of docs/code_sizes.md: how long each stage is and how much each step changes, in lines
+// The table of docs/reference/code_sizes.md: how long each stage is and how much each step changes, in lines
 // of code without comments and blanks, counted in the sources.
 
 #include "harness/child_process.h"
@@ -98,7 +98,7 @@ std::vector<std::string> tables() {
 }
 
 TEST(DocsSizes, TablesAreThoseOfTheSources) {
-    const Page page = read_page(fs::path{SOURCE_DIR} / "docs/code_sizes.md");
+    const Page page = read_page(fs::path{SOURCE_DIR} / "docs/reference/code_sizes.md");
     const auto begin = std::find(page.lines.begin(), page.lines.end(), "<!-- sizes -->");
     const auto end = std::find(begin, page.lines.end(), "<!-- end of sizes -->");
     ASSERT_TRUE(end != page.lines.end());

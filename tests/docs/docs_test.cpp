@@ -420,7 +420,7 @@ bool applies(const std::vector<std::string>& patch) {
 // the stage it belongs to changes, or the test, or the page.
 TEST(DocsMistakes, FitTheirStagesTestsAndPage) {
     const auto tests = known_tests();
-    const auto page = read_file(root / "docs/10_mistakes.md");
+    const auto page = read_file(root / "docs/reference/mistakes.md");
     std::size_t count = 0;
     for (const auto& entry : fs::directory_iterator(root / "tests/mistakes")) {
         if (entry.path().extension() != ".patch") continue;
@@ -437,20 +437,58 @@ TEST(DocsMistakes, FitTheirStagesTestsAndPage) {
     EXPECT_GE(count, 30U);
 }
 
-// ---- What a chapter has to have
-// -------------------------------------------------------------------
+// ---- What a chapter has to have ------------------------------------------------------------
 
-class DocsChapter : public testing::TestWithParam<Stage> {};
+/// The paragraphs of a page outside of its blocks of code, tables, pictures, comments and folded
+/// answers: what somebody reads from the first line to the last. A heading is one, too.
+std::vector<Place> running_text(const Page& page) {
+    std::vector<Place> paragraphs;
+    bool folded = false, commented = false;
+    std::size_t last = 0;
+    for (const auto& [line, text] : page.prose) {
+        folded = folded || text.starts_with("<details>");
+        commented = commented || text.starts_with("<!--");
+        const bool left_out =
+            folded || commented || text.starts_with("|") || text.starts_with("![");
+        if (!left_out && !text.empty()) {
+            const bool begins = paragraphs.empty() || line != last + 1 || text.starts_with("- ");
+            if (begins) paragraphs.push_back({line, text});
+            else paragraphs.back().text += ' ' + text;
+            last = line;
+        }
+        if (text.find("</details>") != std::string::npos) folded = false;
+        if (text.find("-->") != std::string::npos) commented = false;
+    }
+    return paragraphs;
+}
+
+/// The number of words: what a link leads to, and the marks of emphasis, are none.
+std::size_t count_words(const std::vector<Place>& paragraphs, std::size_t before_line) {
+    static const std::regex target{R"(\]\([^)]*\))"}, word{R"([A-Za-z0-9][^\s]*)"};
+    std::size_t count = 0;
+    for (const auto& [line, text] : paragraphs) {
+        if (line >= before_line) break;
+        const auto shown = std::regex_replace(text, target, "]");
+        count += static_cast<std::size_t>(
+            std::distance(std::sregex_iterator(shown.begin(), shown.end(), word), {}));
+    }
+    return count;
+}
+
+Page chapter_of(const Stage& stage) { return read_page(root / "docs" / (stage.name + ".md")); }
+
+class DocsChapter : public testing::TestWithParam<Stage> {
+protected:
+    const Page page = chapter_of(GetParam());
+};
 
 INSTANTIATE_TEST_SUITE_P(, DocsChapter, testing::ValuesIn(all_stages()), stage_name);
 
 TEST_P(DocsChapter, HasItsParts) {
-    const auto page = read_page(root / "docs" / (GetParam().name + ".md"));
+    const std::vector<std::string> parts{"Run it",    "Read it",       "What the kernel sees",
+                                         "Break it",  "What it takes", "Its limit",
+                                         "Questions", "Exercises"};
     const auto headings = page.headings();
-    std::vector<std::string> parts{
-        "The idea", "The code, walked", "Run it",    "What the kernel sees", "Watch it",
-        "Break it", "Questions",        "Exercises", "Further reading"};
-    if (GetParam().number > 1) parts.insert(parts.begin() + 1, "What changed");
     std::vector<std::string> found;
     std::copy_if(headings.begin(), headings.end(), std::back_inserter(found), [&](const auto& h) {
         return std::find(parts.begin(), parts.end(), h) != parts.end();
@@ -460,21 +498,132 @@ TEST_P(DocsChapter, HasItsParts) {
     for (const Fence& fence : page.fences) ++blocks[fence.words.empty() ? "" : fence.words[0]];
     EXPECT_GE(blocks["cpp"], 2);
     EXPECT_GE(blocks["console"], 4);
-    EXPECT_GE(blocks["diff"], GetParam().number > 1 ? 2 : 0);
-    const auto questions = std::count_if(page.prose.begin(), page.prose.end(), [](const auto& p) {
+    const auto folded = std::count_if(page.prose.begin(), page.prose.end(), [](const auto& p) {
         return p.text.starts_with("<details>");
     });
-    EXPECT_GE(questions, 8); // 4 to 6 questions, two exercises with a hint and an answer each
+    EXPECT_GE(folded, 8); // 4 to 6 questions, two exercises with a hint and an answer each
+}
+
+// One sitting, with the code beside it.
+TEST_P(DocsChapter, IsShort) {
+    EXPECT_LE(count_words(running_text(page), page.lines.size() + 1), 2500U);
+}
+
+TEST_P(DocsChapter, AnswersBeforeItExplains) {
+    const auto answer = std::find_if(page.fences.begin(), page.fences.end(), [](const Fence& f) {
+        const auto& lines = f.lines;
+        return f.is("console") && std::any_of(lines.begin(), lines.end(), [](const auto& line) {
+                   return line.starts_with("Hello, world!");
+               });
+    });
+    ASSERT_NE(answer, page.fences.end()) << "no block prints Hello, world!";
+    EXPECT_LE(count_words(running_text(page), answer->line), 300U);
+}
+
+// Who reads is not to meet the names of tests in mid-sentence.
+TEST_P(DocsChapter, TestsStandInALineOfTheirOwn) {
+    static const std::regex test{R"(`([A-Z]\w+\.[A-Z]\w+)`)"};
+    static const auto tests = known_tests();
+    for (const auto& [line, text] : running_text(page)) {
+        if (text.starts_with("*Tested by ")) continue;
+        for (std::sregex_iterator each(text.begin(), text.end(), test), end; each != end; ++each)
+            if (tests.contains((*each)[1]))
+                ADD_FAILURE_AT(page.file.c_str(), static_cast<int>(line)) << each->str();
+    }
+}
+
+TEST(DocsPath, IsReadInAnAfternoon) {
+    std::size_t words = 0;
+    for (const Stage& stage : all_stages()) {
+        const auto page = chapter_of(stage);
+        words += count_words(running_text(page), page.lines.size() + 1);
+    }
+    EXPECT_LE(words, 17'000U);
+}
+
+/// The files that a page has links to.
+void add_linked_files(const fs::path& file, std::set<fs::path>& linked) {
+    for (const auto& [line, target] : read_page(file).links()) {
+        const auto name = target.substr(0, target.find('#'));
+        linked.insert((file.parent_path() / name).lexically_normal());
+    }
 }
 
 TEST(DocsIndex, LeadsToEveryPage) {
-    std::set<std::string> linked;
-    for (const auto& [line, target] : read_page(root / "docs/README.md").links())
-        linked.insert(target.substr(0, target.find('#')));
+    std::set<fs::path> linked;
+    add_linked_files(root / "docs/README.md", linked);
     for (const auto& file : page_files()) {
-        const auto name = file.filename().string();
-        if (name == "README.md") continue;
-        EXPECT_TRUE(linked.contains(name)) << "docs/README.md has no link to " << name;
+        if (file.filename() != "README.md") {
+            EXPECT_TRUE(linked.contains(file)) << "docs/README.md has no link to " << file;
+        }
+    }
+}
+
+// Somebody who reads the chapters one after the other comes by each page of the reference.
+TEST(DocsPath, LeadsToTheReference) {
+    std::set<fs::path> linked;
+    for (const Stage& stage : all_stages())
+        add_linked_files(root / "docs" / (stage.name + ".md"), linked);
+    for (const auto& file : page_files()) {
+        if (file.parent_path().filename() == "reference") {
+            EXPECT_TRUE(linked.contains(file)) << "no chapter has a link to " << file;
+        }
+    }
+}
+
+// What a reader knows is a symptom, or a concept: both indexes lead on from there.
+TEST(DocsIndex, OfConceptsLeadsToTheReference) {
+    std::set<fs::path> linked;
+    add_linked_files(root / "docs/reference/concepts.md", linked);
+    for (const auto& file : page_files()) {
+        if (file.parent_path().filename() == "reference" && file.filename() != "concepts.md") {
+            EXPECT_TRUE(linked.contains(file)) << "concepts.md has no link to " << file;
+        }
+    }
+}
+
+/// The sections of a page that begin with "### ", and all that is prose in each.
+std::vector<std::pair<std::string, std::string>> entries_of(const Page& page) {
+    std::vector<std::pair<std::string, std::string>> entries;
+    for (const auto& [line, text] : page.prose) {
+        if (text.starts_with("### ")) entries.push_back({text.substr(4), ""});
+        else if (text.starts_with("## ")) entries.push_back({"", ""});
+        else if (!entries.empty()) entries.back().second += text + '\n';
+    }
+    std::erase_if(entries, [](const auto& entry) { return entry.first.empty(); });
+    return entries;
+}
+
+// Each symptom has a cause, a cure, a page to read, and something that shows it.
+TEST(DocsSymptoms, EachHasItsParts) {
+    const auto page = read_page(root / "docs/reference/symptoms.md");
+    const auto entries = entries_of(page);
+    EXPECT_GE(entries.size(), 50U);
+    for (const auto& [symptom, text] : entries)
+        for (const char* part : {"**Cause.** ", "**Cure.** ", "**Read** [", "**Shown by** "})
+            EXPECT_NE(text.find(part), std::string::npos) << symptom << ": no " << part;
+}
+
+// What shows a symptom is a test, a command of the tour, or a block that is run on some page.
+TEST(DocsSymptoms, AreShownBySomethingThatRuns) {
+    static const std::regex test{R"(`([A-Z]\w+\.[A-Z]\w+)`)"}, command{R"(`\./tour [a-z])"},
+        block{R"(\]\(([^)#]*)#([^)]+)\))"};
+    static const auto tests = known_tests();
+    const auto page = read_page(root / "docs/reference/symptoms.md");
+    for (const auto& [symptom, text] : entries_of(page)) {
+        const auto shown = text.substr(std::min(text.size(), text.find("**Shown by** ")));
+        std::smatch match;
+        const bool by_test = std::regex_search(shown, match, test) && tests.contains(match[1]);
+        const bool by_command = std::regex_search(shown, command);
+        bool by_block = false;
+        if (std::regex_search(shown, match, block)) {
+            const auto file =
+                match[1].length() == 0 ? page.file : page.file.parent_path() / match[1].str();
+            const auto other = read_page(file);
+            by_block = std::any_of(other.fences.begin(), other.fences.end(),
+                                   [](const Fence& fence) { return fence.is("console"); });
+        }
+        EXPECT_TRUE(by_test || by_command || by_block) << symptom << ": " << shown;
     }
 }
 

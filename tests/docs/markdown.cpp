@@ -90,8 +90,10 @@ Page read_page(const fs::path& file) {
 
 std::vector<fs::path> page_files() {
     std::vector<fs::path> files;
-    for (const auto& entry : fs::directory_iterator(fs::path{SOURCE_DIR} / "docs")) {
-        if (entry.path().extension() == ".md") files.push_back(entry.path());
+    for (const char* folder : {"docs", "docs/reference"}) {
+        for (const auto& entry : fs::directory_iterator(fs::path{SOURCE_DIR} / folder)) {
+            if (entry.path().extension() == ".md") files.push_back(entry.path());
+        }
     }
     std::sort(files.begin(), files.end());
     files.insert(files.begin(), fs::path{SOURCE_DIR} / "README.md");

@@ -12,7 +12,7 @@ Each mutant is compiled, and the tests of its stage run, the quickest first, unt
 comes out is kept in build/mutants/, by the mutant's name, for as long as its source is the same.
 A change that nobody outside could notice is named in equivalent.md, with the reason, and does not
 count. Where at least 200 mutants of one target, or all, are known, their score goes into
-docs/mutation_scores.md. It ends with 1 where fewer than 95 % are caught
+docs/reference/mutation_scores.md. It ends with 1 where fewer than 95 % are caught
 (of a small sample, all but one).
 """
 
@@ -43,7 +43,7 @@ TESTS = ROOT / "build" / "bin" / "stage_tests"
 STAGES = sorted(path.name for path in ROOT.glob("[0-9][0-9]_*"))
 COMMON = {"common.h", "console.h"}
 COMMON_STAGES = ["06_epoll_level", "03_threaded", "01_blocking_single"]
-SCORES = ROOT / "docs" / "mutation_scores.md"
+SCORES = ROOT / "docs" / "reference" / "mutation_scores.md"
 LEAST = 95  # percent that must be caught
 MANY = 200  # mutants: with fewer there is no score
 # clang keeps what it has made of the templates in the header: a quarter of the time of g++.

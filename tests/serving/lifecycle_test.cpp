@@ -40,9 +40,9 @@ TEST_P(Lifecycle, NoDescriptorIsLeftOver) {
             if (std::filesystem::read_symlink(entry) == "/")
                 fillers.push_back(entry.path().filename());
         std::sort(fillers.begin(), fillers.end());
-        const bool closed = stream == Stream::closed;
-        EXPECT_EQ(fillers,
-                  closed ? std::vector<std::string>{"0", "1", "2"} : std::vector<std::string>{});
+        std::vector<std::string> expected;
+        if (stream == Stream::closed) expected = {"0", "1", "2"};
+        EXPECT_EQ(fillers, expected);
     }
 }
 

@@ -227,7 +227,7 @@ TEST_P(OutputShared, TerminalThatCannotBeReopenedIsPrintedTo) {
 TEST_P(OutputShared, TerminalDoesNotBecomeTheControllingOne) {
     const Channel terminal = new_terminal();
     const StageProcess server{
-        stage(), {}, {.stdout_from = terminal.writer.number(), .through = {"setsid"}}};
+        stage(), {}, {.stdout_from = terminal.writer.number(), .leads_session = true}};
     const auto stat = read_file("/proc/" + std::to_string(server.pid()) + "/stat");
     std::istringstream words{stat.substr(stat.rfind(')') + 2)};
     std::string state;
