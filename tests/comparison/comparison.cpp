@@ -75,6 +75,14 @@ std::string property(const testing::TestInfo& test, const std::string& key) {
     return "";
 }
 
+/// The rows that tell most in the least space.
+const std::vector<std::string> summary{
+    "ComparisonOfOneClient.Silence",
+    "ComparisonOfNextClient.WhileTheFirstTypes",
+    "ComparisonOfNextClient.AfterOneLeft",
+    "ComparisonOfHeldOpen.Crowd",
+};
+
 /// The rows that tell the story: where the bare programs and the servers differ, or the stages do.
 const std::vector<std::string> story{
     "ComparisonOfOneClient.Get",
@@ -190,14 +198,21 @@ bool Comparison::read_fragments(const fs::path& folder) {
 }
 
 void Comparison::print_story(std::ostream& out, bool colours) const {
+    print_rows(out, story, colours);
+    print_legend(out);
+}
+
+void Comparison::print_summary(std::ostream& out) const { print_rows(out, summary, false); }
+
+void Comparison::print_rows(std::ostream& out, const std::vector<std::string>& tests,
+                            bool colours) const {
     print_heading(out);
     for (const ComparisonRow& row : rows_) {
-        if (std::find(story.begin(), story.end(), row.test) == story.end()) continue;
+        if (std::find(tests.begin(), tests.end(), row.test) == tests.end()) continue;
         const bool has_bare = has_cell(row, bare_programs());
         if (has_bare) print_cells(out, row, row.title, "bare", bare_programs(), colours);
         print_cells(out, row, has_bare ? "" : row.title, "main", all_stages(), colours);
     }
-    print_legend(out);
 }
 
 ComparisonRow& Comparison::row_of(const std::string& test) {

@@ -24,7 +24,7 @@ INSTANTIATE_TEST_SUITE_P(, ComparisonOfOneClient, testing::ValuesIn(all_programs
 TEST_P(ComparisonOfOneClient, Get) {
     StageProcess server{stage()};
     const Reply reply = fetch(server.address());
-    observe_and_expect("asks, and is the only one", reply.summary(), "200");
+    observe_and_expect("sends a request, alone", reply.summary(), "200");
     expect_hello(reply);
 }
 
@@ -38,7 +38,7 @@ TEST_P(ComparisonOfOneClient, Silence) {
     StageProcess server{stage(), options_if_taken({"--timeout", seconds_for_option(100ms)})};
     HttpClient client{server.address()};
     const Reply reply = client.read_to_end(stage().profile.has_deadlines ? patience : scaled(1s));
-    observe_and_expect("connects and says nothing", reply.summary(), stage().silence);
+    observe_and_expect("connects and sends nothing", reply.summary(), stage().silence);
 }
 
 TEST_P(ComparisonOfOneClient, HalfClose) {
@@ -46,7 +46,7 @@ TEST_P(ComparisonOfOneClient, HalfClose) {
     HttpClient client{server.address()};
     client.send_and_finish(simple_request);
     const Reply reply = client.read_to_end(stage().profile.has_deadlines ? patience : scaled(2s));
-    observe_and_expect("asks, and ends its sending side at once (FIN)", reply.summary(),
+    observe_and_expect("sends a request and half-closes (FIN)", reply.summary(),
                        stage().half_close);
 }
 
@@ -59,7 +59,7 @@ TEST_P(ComparisonOfOneClient, HeldOpen) {
     const auto used =
         server.cpu_time_during(window) / slowdown(); // a sanitizer has work of its own
     const auto percent = (100 * used + window / 2) / window;
-    observe_and_expect("stops in the middle of its request: what that costs",
+    observe_and_expect("pauses in the middle of its request: CPU of the server",
                        std::to_string(percent) + " % CPU", "0 % CPU");
     client.send(other_half);
     expect_hello(client.read_to_end());
@@ -109,7 +109,8 @@ TEST_P(ComparisonOfNextClient, Later) {
     } catch (const std::system_error& error) {
         cell = error.code() == std::errc::connection_refused ? "refused" : error.what();
     }
-    observe_and_expect("asks after another has been served", cell, stage().second_client_later);
+    observe_and_expect("sends a request after another client was served", cell,
+                       stage().second_client_later);
 }
 
 TEST_P(ComparisonOfNextClient, WhileTheFirstTypes) {
@@ -120,7 +121,8 @@ TEST_P(ComparisonOfNextClient, WhileTheFirstTypes) {
     HttpClient second{server.address()};
     second.send(simple_request);
     const auto cell = outcome(server, second, [&] { first.send(other_half); });
-    observe_and_expect("asks while another is still typing", cell, stage().second_client_meanwhile);
+    observe_and_expect("sends a request while another client is still typing", cell,
+                       stage().second_client_meanwhile);
     if (cell == "200") first.send(other_half);
     expect_hello(first.read_to_end());
 }
@@ -155,8 +157,8 @@ TEST_P(ComparisonOfNextClient, AfterAStop) {
     server.resume();
     ASSERT_TRUE(server.settle());
     const auto cell = server.running() ? fetch(server.address()).summary() : server.ending();
-    observe_and_expect("asks after the server was stopped and continued (Ctrl-Z, fg)", cell,
-                       stage().after_a_stop);
+    observe_and_expect("sends a request after the server was stopped and continued (Ctrl-Z, fg)",
+                       cell, stage().after_a_stop);
 }
 
 // The rest of this suite is about long responses.
@@ -185,7 +187,7 @@ TEST_P(ComparisonOfLongResponse, BesideOneWhoDoesNotRead) {
     HttpClient second{server.address()};
     second.send(simple_request);
     const auto cell = outcome(server, second, [&] { first.reset(); });
-    observe_and_expect("asks while another reads nothing of its 20 MB", cell,
+    observe_and_expect("sends a request while another client reads nothing of its 20 MB", cell,
                        stage().beside_unread_response);
     if (serves_once()) { // its one client has reset
         EXPECT_EQ(server.exit_code(), 1);
@@ -202,7 +204,7 @@ TEST_P(ComparisonOfCrowd, BesideAFastReader) {
     const FastReader reader{server.address()};
     ASSERT_TRUE(eventually([&] { return reader.received() > 0; }));
     const bool answered = !waits_beside(reader, bytes, server.address()).empty();
-    observe_and_expect("asks while another reads 800 MB at full speed",
+    observe_and_expect("sends a request while another client reads 800 MB at full speed",
                        answered ? "200" : "waits, 200", stage().beside_fast_reader);
 }
 
@@ -212,8 +214,9 @@ TEST_P(ComparisonOfCrowd, QueuedBehindAStop) {
     auto clients = clients_that_sent(server.address(), 30, simple_request);
     server.resume();
     const auto cell = std::to_string(count_answers(clients, 200)) + " x 200";
-    observe_and_expect("is one of 30 that ask while the server is stopped (SIGSTOP)", cell,
-                       "30 x 200");
+    observe_and_expect(
+        "is one of 30 clients that send a request while the server is stopped (SIGSTOP)", cell,
+        "30 x 200");
 }
 
 /// What became of many clients, the first of which were accepted and the others turned away.
@@ -260,7 +263,7 @@ TEST_P(ComparisonOfHeldOpen, Crowd) {
     auto clients = typing_clients(stage(), server, count);
     ASSERT_TRUE(server.settle());
     if (!server.running()) {
-        observe_and_expect("is one of 1,100 that are held open", server.ending(),
+        observe_and_expect("is one of 1,100 clients that stay connected", server.ending(),
                            stage().clients_held_open);
         return;
     }
@@ -276,7 +279,7 @@ TEST_P(ComparisonOfHeldOpen, Crowd) {
     const auto turned_away =
         static_cast<std::size_t>(std::count_if(refused.begin(), refused.end(), is_503));
     EXPECT_EQ(served + turned_away, count);
-    observe_and_expect("is one of 1,100 that are held open",
+    observe_and_expect("is one of 1,100 clients that stay connected",
                        crowd_cell(held, served, turned_away, before), stage().clients_held_open);
     clients.clear(); // in two steps, so that nothing else moves when those turned away leave
     EXPECT_TRUE(eventually([&] { return server.descriptors() == before + refused.size(); }));
@@ -293,7 +296,7 @@ TEST_P(ComparisonOfCost, Threads) {
     auto clients = typing_clients(stage(), server, 50);
     ASSERT_TRUE(server.settle());
     const auto threads = server.threads();
-    observe("is one of 50: threads in the server", counted(threads, "thread"));
+    observe("is one of 50 clients: threads in the server", counted(threads, "thread"));
     EXPECT_EQ(threads, stage().threads_with_50_clients);
     for (auto& client : clients) client.send(other_half);
     EXPECT_EQ(count_answers(clients, 200), 50U);
@@ -312,7 +315,7 @@ TEST_P(ComparisonOfCostOfMany, Memory) {
     auto clients = clients_that_sent(server.address(), count, head_of_size(4000).substr(0, 3000));
     ASSERT_TRUE(server.settle());
     const auto each = (std::max(server.memory(), before) - before) / count;
-    observe("is one of 900 whose request is half there: memory for each",
+    observe("is one of 900 clients with half a request sent: memory per client",
             std::to_string((each + 512) / 1024) + " KiB");
     EXPECT_LT(each, 64U * 1024);
     for (auto& client : clients) client.send("\r\n\r\n");
@@ -329,7 +332,7 @@ TEST_P(ComparisonOfCostOfMany, RequestsBesideIdleClients) {
     ASSERT_TRUE(server.settle());
     const auto each =
         std::chrono::round<std::chrono::microseconds>((server.cpu_time() - before) / count);
-    observe("asks while 900 others are silent: CPU time of the server",
+    observe("sends a request beside 900 silent clients: CPU time of the server",
             std::to_string(each.count()) + " µs");
     EXPECT_LT(each, 10ms);
     EXPECT_FALSE(idle.back().readable());
@@ -369,7 +372,8 @@ TEST_P(ComparisonOfShortage, OutOfDescriptors) {
     for (auto& client : clients) client.send_what_fits(other_half);
     const auto answered = count_answered(clients, server);
     const auto cell = server.running() ? std::to_string(answered) + " x 200" : server.ending();
-    observe_and_expect("is one of 60, of 32 descriptors in all", cell, stage().out_of_descriptors);
+    observe_and_expect("is one of 60 clients of a server that may have 32 descriptors", cell,
+                       stage().out_of_descriptors);
 }
 
 class ComparisonOfEnd : public StageTest {};
@@ -381,7 +385,7 @@ TEST_P(ComparisonOfEnd, SignalMidRequest) {
     auto clients = typing_clients(stage(), server, 10);
     ASSERT_TRUE(server.settle());
     server.send_signal(SIGTERM);
-    observe_and_expect("is one of 10 that are typing when SIGTERM comes", server.ending(),
+    observe_and_expect("is one of 10 typing clients when SIGTERM comes", server.ending(),
                        stage().at_sigterm);
 }
 
@@ -403,7 +407,7 @@ TEST_P(ComparisonOfEndUnderLoad, SignalUnderLoad) {
         code = server.exit_code();
         shortest = std::min(shortest, Clock::now() - start);
     }
-    observe_and_expect("is one of 12 that keep the server busy when SIGTERM comes",
+    observe_and_expect("is one of 12 clients that keep the server busy when SIGTERM comes",
                        "exit " + std::to_string(code), "exit 0");
     EXPECT_LE(shortest, scaled(1s));
 }

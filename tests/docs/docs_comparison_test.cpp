@@ -47,7 +47,7 @@ TEST_F(DocsComparison, ReadmeShowsWhatWasObserved) {
                                     [](const Fence& each) { return each.is("text"); });
     ASSERT_TRUE(fence != page.fences.end()) << "README.md has no block ```text comparison";
     std::ostringstream out;
-    comparison.print_story(out, false);
+    comparison.print_summary(out);
     expect_lines(page, fence->line + 1, fence->lines, merged(fence->lines, lines_of(out.str())),
                  "observed otherwise");
 }
@@ -63,7 +63,7 @@ std::vector<std::string> cells_of(const std::string& row) {
 
 /// The chapter of a program: that of its stage.
 std::string chapter_of(const std::string& program) {
-    return program.substr(0, program.find("_bare")) + ".md";
+    return "../" + program.substr(0, program.find("_bare")) + ".md";
 }
 
 /// A row as the page has it: the stage's chapter behind each heading, the test's source behind its
@@ -77,7 +77,7 @@ std::string row_of_page(const std::string& row, std::size_t number, const std::s
     const bool injected = cells.back().find("InjectionComparison") != std::string::npos;
     const std::string source =
         injected ? "faults/injection_test.cpp" : "comparison/comparison_test.cpp";
-    if (number > 1) cells.back() = '[' + cells.back() + "](../tests/" + source + ")";
+    if (number > 1) cells.back() = '[' + cells.back() + "](../../tests/" + source + ")";
     std::string text = "|";
     for (const auto& cell : cells) text += ' ' + cell + " |";
     return text + ' ' + (number == 0 ? "explained in" : number == 1 ? "---" : explained) + " |";

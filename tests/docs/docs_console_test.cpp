@@ -77,11 +77,12 @@ std::string replaced(std::string text, const std::string& what, const std::strin
 
 /// A command with the programs that the tour would start in place of the tour: it would build them
 /// first, and they are built. (A page leaves out what the tour itself says.) The bare programs
-/// stand in the folder of the others.
+/// stand in the folder of the others; what they print comes line by line, as on a terminal.
 std::string with_programs(std::string command) {
     for (const Stage& stage : all_stages()) {
         const auto number = stage.name.substr(0, 2), server = "build/bin/" + stage.name;
-        command = replaced(command, "./tour run " + number + " --bare", server + "_bare");
+        command =
+            replaced(command, "./tour run " + number + " --bare", "stdbuf -oL " + server + "_bare");
         command = replaced(command, "./tour run " + number, server);
         command = replaced(command, "build/bare/" + stage.name, server + "_bare");
     }

@@ -1,5 +1,5 @@
-// The table of docs/reference/code_sizes.md: how long each stage is and how much each step changes, in lines
-// of code without comments and blanks, counted in the sources.
+// The table of docs/reference/code_sizes.md: how long each stage is and how much each step changes,
+// in lines of code without comments and blanks, counted in the sources.
 
 #include "harness/child_process.h"
 #include "harness/stages.h"

@@ -313,7 +313,7 @@ TEST_P(InjectionComparison, Survived) {
         };
     });
     const auto all = std::to_string(faults.size());
-    observe("asks after faults in the server's system calls: faults survived",
+    observe("sends a request after system calls of the server have failed: faults survived",
             std::to_string(faults.size() - failures.count()) + " of " + all);
     EXPECT_EQ(failures.count(), 0U) << failures.text();
 }

@@ -131,6 +131,20 @@ TEST_P(Lifecycle, SignalWithAClientInEachState) {
     }
 }
 
+// The server ends these conversations, and says nothing about the clients.
+TEST_P(Lifecycle, SignalIsNoFaultOfTheClients) {
+    std::vector<HttpClient> clients;
+    StageProcess server{stage(), {"--verbose", "--timeout", "1000", "--body-bytes", "20000000"}};
+    for (int state = 0; state < 4; ++state) {
+        auto more = client_in_state(server, state);
+        clients.push_back(std::move(more.front()));
+    }
+    ASSERT_TRUE(server.settle());
+    server.send_signal(SIGTERM);
+    EXPECT_EQ(server.exit_code(), 0);
+    EXPECT_EQ(server.complaints(), std::vector<std::string>{});
+}
+
 TEST_P(Lifecycle, SignalWhileLingering) {
     std::vector<HttpClient> clients;
     expect_prompt_end(stage(), {}, SIGTERM, [&](StageProcess& server) {

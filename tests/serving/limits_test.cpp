@@ -262,6 +262,17 @@ TEST_P(LimitsOfThreads, ServesOnWhenNoThreadCanBeMade) {
     expect_hello(fetch(server.address()));
 }
 
+// The main thread has a client, no thread for it, and tries again and again.
+TEST_P(LimitsOfThreads, SignalWhileNoThreadCanBeMade) {
+    std::vector<HttpClient> clients;
+    expect_prompt_end(stage(), {"--timeout", "1000"}, SIGTERM,
+                      [&](StageProcess& server) {
+                          clients = clients_that_sent(server.address(), 60, half_request);
+                          ASSERT_TRUE(eventually([&] { return !server.complaints().empty(); }));
+                      },
+                      {.memory_limit = 200 * mebibyte});
+}
+
 /// How often the main thread has begun to wait (voluntary_ctxt_switches of proc(5)).
 std::uint64_t waits_so_far(const StageProcess& server) {
     const std::string field = "\nvoluntary_ctxt_switches:";
