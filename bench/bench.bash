@@ -5,6 +5,7 @@ needs_to_bench=(
     'python3|python3|Python 3.10 or newer'
     'wrk|wrk|wrk, a load generator for HTTP'
     'strace|strace|strace'
+    'perf|linux-perf|perf, to count system calls'
 )
 
 bench() {
@@ -14,6 +15,7 @@ bench() {
     build "${stages[@]}" floor
     if [[ " $* " != *" --draw "* && " $* " != *" --help "* ]]; then
         build_plain
+        build_two_segments
         unpack_peer nginx "$peers"
         unpack_peer lighttpd "$peers"
     fi
@@ -33,6 +35,22 @@ build_plain() {
     say "Building the stages once more in build-plain/, to compare with"
     cmake --preset plain >/dev/null || die 1 "CMake could not set up build-plain/; its message is above."
     cmake --build --preset plain --target "${stages[@]}" >&3 ||
+        die 1 "The build failed; the compiler's message is above."
+}
+
+# build_two_segments: 07 without MSG_MORE, whose end of file is a segment of its own, as that of nginx is.
+build_two_segments() {
+    local folder=build/two-segments flags
+    say "Building 07 without MSG_MORE in $folder/, to compare with"
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    cp -r 07_epoll_edge "$folder/source"
+    sed -i '/flags = MSG_MORE;/d' "$folder/source/connection.h"
+    ! cmp -s 07_epoll_edge/connection.h "$folder/source/connection.h" ||
+        die 1 "There is no line 'flags = MSG_MORE;' in 07_epoll_edge/connection.h."
+    flags=$(sed -n 's/^CMAKE_\(CXX_FLAGS_RELEASE\|EXE_LINKER_FLAGS\):STRING=//p' build/CMakeCache.txt)
+    # shellcheck disable=SC2086 # words of their own
+    "$CXX" -std=c++20 -pthread $flags "$folder/source/main.cpp" -o "$folder/07_epoll_edge" >&3 ||
         die 1 "The build failed; the compiler's message is above."
 }
 

@@ -290,11 +290,16 @@ def end_words(name: str, value: float) -> str:
     return f"{' '.join(name.split('_')[:2])}: {number(value)}"
 
 
+def stage_columns(data: Data) -> Iterator[tuple[int, str]]:
+    """The columns of the stages, by number: not that of the control."""
+    return ((column, name) for column, name in enumerate(data["columns"]) if "_" in name)
+
+
 def curves(data: Data, plot: Plot) -> Iterator[str]:
     """A line for each column, and its name where it ends."""
     ends = []
     on_top: list[str] = []
-    for column, name in enumerate(data["columns"][1:], 1):
+    for column, name in stage_columns(data):
         rows = [(row[0], row[column]) for row in data["rows"] if row[column] is not None]
         points = [(plot.x(x), plot.y(y)) for x, y in rows if x <= plot.most_x]
         corners = " L".join(f"{x:.4g},{y:.4g}" for x, y in points)
@@ -329,7 +334,7 @@ NEAR = 1000  # the idle clients of the enlarged part
 
 
 def idle_story(data: Data) -> Iterator[str]:
-    for column, name in enumerate(data["columns"][1:], 1):
+    for column, name in stage_columns(data):
         rows = [(row[0], row[column]) for row in data["rows"] if row[column] is not None]
         (_, first), (count, last) = rows[0], rows[-1]
         yield f"{name}: {number(first)} with none, {number(last)} with {count:,}."

@@ -18,6 +18,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 STAGES = ROOT / "build" / "bin"
 RESULTS = ROOT / "bench" / "results"
 PLAIN = ROOT / "build-plain" / "bin"  # without the flags that harden them
+TWO_SEGMENTS = ROOT / "build" / "two-segments"  # 07 without MSG_MORE
 BODY = b"Hello, world!"
 PATIENCE = 20  # seconds, for whatever should take none
 
@@ -203,7 +204,7 @@ master_process off;
 pid {folder}/nginx.pid;
 error_log {folder}/error.log;
 worker_rlimit_nofile 10000;
-events {{ worker_connections 4096; }}
+events {{ worker_connections 4096; multi_accept {multi_accept}; }}
 http {{
     access_log off;
     keepalive_timeout 0;
@@ -236,7 +237,7 @@ mimetype.assign = (".txt" => "text/plain")
 
 def nginx(program: str, folder: pathlib.Path, deferred: bool = False) -> Callable[[], Server]:
     """One process, no keep-alive, no access log; the answer comes from memory. Deferred: with
-    TCP_DEFER_ACCEPT on its listener."""
+    TCP_DEFER_ACCEPT on its listener, and with as many accept() per event as it can make."""
 
     def start() -> Server:
         port = free_port()
@@ -244,8 +245,13 @@ def nginx(program: str, folder: pathlib.Path, deferred: bool = False) -> Callabl
         own_folder = folder / name.replace(" ", "-")
         own_folder.mkdir(exist_ok=True)
         configuration = own_folder / "nginx.conf"
-        options = " deferred" if deferred else ""
-        configuration.write_text(NGINX.format(folder=own_folder, port=port, options=options))
+        text = NGINX.format(
+            folder=own_folder,
+            port=port,
+            options=" deferred" if deferred else "",
+            multi_accept="on" if deferred else "off",
+        )
+        configuration.write_text(text)
         command = [program, "-p", str(own_folder), "-e", "stderr", "-c", str(configuration)]
         return Server(name, command, port, subprocess.DEVNULL)
 
