@@ -9,7 +9,7 @@
 //   reuseport          100       100              0       0   27 24 25 24
 //   oneshot            100       100              0       0   0 0 0 100
 //
-// Of those that find nothing, most do not even come back from epoll_wait(): the kernel looks once
+// Of those that find nothing, some do not even come back from epoll_wait(): the kernel looks once
 // more and lets them sleep on. The others get as far as accept(), and EAGAIN. As long as all sleep,
 // exclusive and oneshot wake the same worker each time; reuseport leaves it to a hash.
 
