@@ -1,5 +1,6 @@
 // The floor under every figure of `./tour bench`: what the kernel's part of one request costs.
-// The fewest calls that we know of, one client after another: accept, recv, send, close. No deadline, no limit, no second recv() for a request in pieces: not a server to use.
+// The fewest calls that we know of, one client after another: accept, recv, send, close. No
+// deadline, no limit, no second recv() for a request in pieces: not a server to use.
 //
 //   floor                  the response and the end of file leave as two segments
 //   floor --one-segment    MSG_MORE and shutdown() put them into one, as the stages do

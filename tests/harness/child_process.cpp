@@ -85,8 +85,7 @@ void set_signals(const SpawnOptions& options) {
     prctl(PR_SET_PDEATHSIG, SIGKILL); // and where the parent has gone before that took effect:
     if (getppid() != launch.parent) _exit(127);
     prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY); // strace may attach, where only parents may (Yama)
-    if (launch.options->leads_session) setsid();
-    else setpgid(0, 0);
+    setpgid(0, 0);
     for (int number = 0; number < 3; ++number) {
         if (launch.streams[number] >= 0) dup2(launch.streams[number], number);
         if (launch.streams[number] < 0) close(number);
@@ -143,8 +142,7 @@ ChildProcess::ChildProcess(std::vector<std::string> command, const SpawnOptions&
                         getpid()};
     pid_ = checked(fork(), "fork");
     if (pid_ == 0) become(launch);
-    if (!options.leads_session)
-        setpgid(pid_, pid_); // in both, so that neither has to wait for the other
+    setpgid(pid_, pid_); // in both, so that neither has to wait for the other
     const bool readable = options.out == Stream::collected || options.out == Stream::unread_pipe;
     if (readable) out_ = std::move(out.child);
     if (options.err == Stream::collected) err_ = std::move(err.child);

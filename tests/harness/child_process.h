@@ -39,7 +39,6 @@ struct SpawnOptions {
     std::vector<int> ignored_signals{}; ///< inherited as SIG_IGN, the rest as SIG_DFL
     std::vector<int> blocked_signals{}; ///< the inherited signal mask, empty otherwise
     std::string folder{};               ///< working directory
-    bool leads_session = false;         ///< a new one, without a terminal (setsid(2))
 };
 
 class ChildProcess {

@@ -10,7 +10,6 @@
 #include <csignal>
 #include <fcntl.h>
 #include <pty.h>
-#include <sstream>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -220,21 +219,6 @@ TEST_P(OutputShared, TerminalThatCannotBeReopenedIsPrintedTo) {
         shown += take_text(terminal);
         return shown.ends_with("GET /\n");
     })) << shown;
-}
-
-// open(2): a process that leads a session without a terminal gets the first one that it opens, and
-// with that the signals of its keys.
-TEST_P(OutputShared, TerminalDoesNotBecomeTheControllingOne) {
-    const Channel terminal = new_terminal();
-    const StageProcess server{
-        stage(), {}, {.stdout_from = terminal.writer.number(), .leads_session = true}};
-    const auto stat = read_file("/proc/" + std::to_string(server.pid()) + "/stat");
-    std::istringstream words{stat.substr(stat.rfind(')') + 2)};
-    std::string state;
-    long parent = 0, group = 0, session = 0, controlling_terminal = -1;
-    words >> state >> parent >> group >> session >> controlling_terminal;
-    EXPECT_EQ(session, server.pid());
-    EXPECT_EQ(controlling_terminal, 0);
 }
 
 // A terminal with `stty tostop` stops a job in the background that prints to it (SIGTTOU).
