@@ -78,9 +78,8 @@ std::string property(const testing::TestInfo& test, const std::string& key) {
 /// The rows that tell most in the least space.
 const std::vector<std::string> summary{
     "ComparisonOfOneClient.Silence",
+    "ComparisonOfNextClient.Later",
     "ComparisonOfNextClient.WhileTheFirstTypes",
-    "ComparisonOfNextClient.AfterOneLeft",
-    "ComparisonOfHeldOpen.Crowd",
 };
 
 /// The rows that tell the story: where the bare programs and the servers differ, or the stages do.

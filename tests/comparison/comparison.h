@@ -40,7 +40,7 @@ public:
     /// The rows that tell most, of both kinds of program, aligned for a terminal. `colours`: green
     /// is what the last server does as well, yellow what it does not, red what was not expected.
     void print_story(std::ostream& out, bool colours) const;
-    /// Four rows, for a first look.
+    /// A few rows, for a first look.
     void print_summary(std::ostream& out) const;
     /// All rows of these programs as a table in Markdown, each row with the name of its test.
     void write_table(std::ostream& out, const std::vector<Stage>& programs) const;
