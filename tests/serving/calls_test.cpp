@@ -94,6 +94,21 @@ TEST_P(Calls, OfAPlainRequest) {
               accepting() + "recvfrom " + limit + "sendto shutdown close" + afterwards());
 }
 
+// It is asked nothing until it has said something.
+TEST_P(Calls, OfASilentClient) {
+    StageProcess server{stage(), {"--quiet"}};
+    ASSERT_TRUE(server.settle());
+    Strace strace{server.pid(), {}};
+    HttpClient client{server.address()};
+    ASSERT_TRUE(server.settle());
+    strace.detach();
+    const std::string add = stage().number >= 6 ? "epoll_ctl " : "";
+    const std::string until_it_waits =
+        waits_in_calls() ? "setsockopt" : add + "accept4:EAGAIN rt_sigpending";
+    const std::string accepted = stage().number == 3 ? "" : "accept4 ";
+    EXPECT_EQ(calls_in(strace.log(), server, stage().number != 3), accepted + until_it_waits);
+}
+
 /// The calls that make the listener, and what they set.
 std::vector<std::string> calls_of_set_up(const Stage& stage,
                                          const std::vector<std::string>& options) {
