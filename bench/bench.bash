@@ -5,7 +5,6 @@ needs_to_bench=(
     'python3|python3|Python 3.10 or newer'
     'wrk|wrk|wrk, a load generator for HTTP'
     'strace|strace|strace'
-    'perf|linux-perf|perf, to count system calls'
 )
 
 bench() {

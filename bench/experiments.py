@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -129,7 +130,10 @@ class Calls:
 
 
 def calls_counted(server: Server, connections: int, settings: Settings) -> float | None:
-    """What the tracepoint raw_syscalls:sys_enter counts. It hardly slows the server down."""
+    """What the tracepoint raw_syscalls:sys_enter counts. It hardly slows the server down. None if
+    perf is not installed (on Debian: linux-perf), or may not count."""
+    if not shutil.which("perf"):
+        return None
     output = settings.folder / "perf"
     command = ["perf", "stat", "-x,", "-e", "raw_syscalls:sys_enter", "-o", str(output)]
     counter = subprocess.Popen(
