@@ -221,6 +221,13 @@ TEST_P(LimitsOfEvents, NextInTheQueueIsAcceptedAtOnce) {
     for (auto& client : clients) client.reset();
 }
 
+/// How often the main thread has begun to wait (voluntary_ctxt_switches of proc(5)).
+std::uint64_t waits_so_far(const StageProcess& server) {
+    const std::string field = "\nvoluntary_ctxt_switches:";
+    const auto status = read_file("/proc/" + std::to_string(server.pid()) + "/status");
+    return std::stoull(status.substr(status.find(field) + field.size()));
+}
+
 class LimitsOfThreads : public StageTest {};
 
 INSTANTIATE_TEST_SUITE_P(, LimitsOfThreads, testing::ValuesIn(stages(3, 3)), stage_name);
@@ -271,13 +278,6 @@ TEST_P(LimitsOfThreads, SignalWhileNoThreadCanBeMade) {
     EXPECT_EQ(server.exit_code(), 0);
 }
 
-/// How often the main thread has begun to wait (voluntary_ctxt_switches of proc(5)).
-std::uint64_t waits_so_far(const StageProcess& server) {
-    const std::string field = "\nvoluntary_ctxt_switches:";
-    const auto status = read_file("/proc/" + std::to_string(server.pid()) + "/status");
-    return std::stoull(status.substr(status.find(field) + field.size()));
-}
-
 // However often the server looks whether there is room.
 TEST_P(LimitsOfThreads, ClientBeyondMaxThreadsStaysInTheQueue) {
     StageProcess server{stage(), {"--max-threads", "2", "--timeout", "1000"}};
@@ -304,7 +304,11 @@ TEST_P(LimitsOfPoll, DescriptorLimitIsLoweredWhileItRuns) {
     for (auto& client : clients) client.send(other_half); // whose descriptors are above the limit
     EXPECT_EQ(count_answers(clients, 200), 150U);
     for (int i = 0; i < 3; ++i) expect_hello(fetch(server.address()));
-    EXPECT_TRUE(server.settle()); // the array is short again: no need to try from time to time
+    // The array is short again: no need to try from time to time.
+    EXPECT_TRUE(server.settle());
+    const auto before = waits_so_far(server);
+    std::this_thread::sleep_for(300ms);
+    EXPECT_EQ(waits_so_far(server), before);
 }
 
 class LimitsOfBacklog : public StageTest {};
