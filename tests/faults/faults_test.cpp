@@ -79,17 +79,32 @@ TEST_P(FaultsInAll, AbortedConnections) {
 }
 
 // Descriptors and memory can run out for the whole system while this server holds no connection at
-// all: none that ends could wake it up again.
+// all: none that ends could wake it up again. It tries again after a pause, and not at once.
 TEST_P(FaultsInAll, ShortageOfTheWholeSystem) {
     for (const int error : {ENFILE, ENOMEM}) {
         SCOPED_TRACE(error);
-        const auto once = '=' + number(error) + "!;";
-        StageProcess server{stage(), {}, with("accept" + once + "accept4" + once)};
+        const auto before = struck().size();
+        const auto thrice = '=' + number(error) + ',' + number(error) + ',' + number(error) + "!;";
+        StageProcess server{stage(), {}, with("accept" + thrice + "accept4" + thrice)};
         auto clients = clients_that_sent(server.address(), serves_once() ? 1 : 3, simple_request);
         EXPECT_EQ(count_answers(clients, 200), clients.size());
         EXPECT_EQ(server.complaints().size(), 1U) << server.err();
+        const auto refusals = struck();
+        ASSERT_EQ(refusals.size(), before + 3);
+        for (std::size_t i = before + 1; i < refusals.size(); ++i)
+            EXPECT_GE(refusals[i].when - refusals[i - 1].when, 100ms);
     }
-    EXPECT_EQ(failures(accepting), 2);
+}
+
+// An error that says nothing about the server, and that is no reset.
+TEST_P(FaultsInAll, FailureOfRecvEndsThatConversation) {
+    StageProcess server{stage(), {"--verbose"}, with("recv=" + number(ETIMEDOUT) + '!')};
+    HttpClient client{server.address()};
+    client.send(simple_request);
+    EXPECT_EQ(client.read_to_end().bytes, "");
+    EXPECT_TRUE(eventually([&] { return !server.complaints().empty(); }));
+    EXPECT_EQ(server.complaints(), std::vector{stage().name + ": recv: Connection timed out"});
+    if (!serves_once()) expect_hello(fetch(server.address()));
 }
 
 // The wait says ready and the call then finds nothing (select(2), BUGS). Not for the edge-triggered

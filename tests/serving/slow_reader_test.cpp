@@ -66,4 +66,26 @@ TEST_P(SlowReader, WhoReadsNothingOfTheLastBytesIsReported) {
     EXPECT_EQ(server.complaints(), std::vector{stage().name + ": the client does not read"});
 }
 
+// The server has sent everything, and lingers. It does so for as long as the client takes some of
+// it before each deadline: five times here.
+TEST_P(SlowReader, LastBytesMayTakeTheirTime) {
+    constexpr std::size_t bytes = 150'000, step = bytes / 20;
+    StageProcess server{stage(),
+                        {"--body-bytes", std::to_string(bytes), "--quiet", "--verbose", "--timeout",
+                         seconds_for_option(200ms)}};
+    ASSERT_TRUE(server.settle());
+    const auto alone = server.descriptors();
+    HttpClient client{server.address(), {.receive_buffer = 4096}};
+    client.send(simple_request);
+    std::size_t received = 0;
+    while (received < bytes - 3 * step) {
+        for (std::size_t part = 0; part < step;) part += client.discard_some(step - part);
+        received += step;
+        std::this_thread::sleep_for(scaled(50ms));
+        ASSERT_TRUE(server.running() && server.descriptors() > alone)
+            << "cut off after " << received << " bytes: " << server.err();
+    }
+    EXPECT_EQ(server.complaints(), std::vector<std::string>{});
+}
+
 } // namespace
