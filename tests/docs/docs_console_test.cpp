@@ -136,6 +136,9 @@ std::string one_form(std::string text) {
     return std::regex_replace(std::regex_replace(text, space, " "), ends, "");
 }
 
+/// Some commands compile a program, beside everything else that runs.
+constexpr auto longest_command = 60s;
+
 /// A command of a block and what the page says of it.
 struct Step {
     std::string terminal;
@@ -223,7 +226,7 @@ public:
             held_[step.terminal] = step;
             await_start(step);
         } else {
-            const bool ended = terminal->await_end(patience);
+            const bool ended = terminal->await_end(longest_command);
             compare(step, ended ? "prints otherwise" : "does not end");
         }
     }
