@@ -100,6 +100,7 @@ TEST_P(Calls, OfASilentClient) {
     ASSERT_TRUE(server.settle());
     Strace strace{server.pid(), {}};
     HttpClient client{server.address()};
+    ASSERT_TRUE(eventually([&] { return server.waiting_connections() == 0; }));
     ASSERT_TRUE(server.settle());
     strace.detach();
     const std::string add = stage().number >= 6 ? "epoll_ctl " : "";
