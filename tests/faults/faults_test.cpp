@@ -209,10 +209,7 @@ protected:
         const auto refusals = struck();
         EXPECT_GE(refusals.size(), 2U);
         // The one at hand is closed then and there, and need not wait for its deadline.
-        const auto closed =
-            std::count_if(clients.begin(), clients.end(),
-                          [](const HttpClient& client) { return client.readable(); });
-        EXPECT_EQ(static_cast<std::size_t>(closed), refusals.size());
+        EXPECT_EQ(count_closed(clients), refusals.size());
         for (auto& client : clients) client.send_what_fits(other_half);
         EXPECT_GE(count_answers(clients, 200), count - refusals.size());
         for (std::size_t i = 1; i < refusals.size(); ++i)
@@ -220,6 +217,13 @@ protected:
     }
 
 private:
+    /// How many have been sent something, which can only be the end of the connection.
+    static std::size_t count_closed(const std::vector<HttpClient>& clients) {
+        return static_cast<std::size_t>(
+            std::count_if(clients.begin(), clients.end(),
+                          [](const HttpClient& client) { return client.readable(); }));
+    }
+
     /// `count` clients, each of whom has sent half a request. The server may hear of each before
     /// the next comes: in 07 each is an edge of its own.
     static std::vector<HttpClient> come_one_after_another(const StageProcess& server,
