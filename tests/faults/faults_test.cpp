@@ -212,11 +212,15 @@ protected:
         EXPECT_EQ(count_closed(clients), refusals.size());
         for (auto& client : clients) client.send_what_fits(other_half);
         EXPECT_GE(count_answers(clients, 200), count - refusals.size());
+        expect_pauses(refusals);
+    }
+
+private:
+    static void expect_pauses(const std::vector<Struck>& refusals) {
         for (std::size_t i = 1; i < refusals.size(); ++i)
             EXPECT_GE(refusals[i].when - refusals[i - 1].when, 100ms) << "after refusal " << i;
     }
 
-private:
     /// How many have been sent something, which can only be the end of the connection.
     static std::size_t count_closed(const std::vector<HttpClient>& clients) {
         return static_cast<std::size_t>(
