@@ -83,21 +83,22 @@ def request(settings: Settings) -> Result:
         ),
     ]
     redone: list[str] = []
-    switches: dict[str, float] = {}
-    calls: dict[str, Calls] = {}
+    waits: dict[str, float] = {}
     with running(*starts) as started:
         cost = cost_in_turn(started, settings, redone)
         for server in started:
+            usage = server.stop()
+            assert usage
+            waits[server.name] = usage.ru_nvcsw / server.requests
+    calls: dict[str, Calls] = {}
+    for start in starts:  # once more, because counting interrupts a server
+        with running(start) as (server,):
             settings.progress(f"counting the system calls of {server.name}")
             calls[server.name] = Calls(
                 {count: calls_counted(server, count, settings) for count in (64, 16, 1)},
                 calls_traced(server, settings),
             )
-            before = server.requests
-            usage = server.stop()
-            assert usage
-            switches[server.name] = usage.ru_nvcsw / before
-    return request_result(cost, calls, switches, redone)
+    return request_result(cost, calls, waits, redone)
 
 
 def cost_in_turn(
@@ -135,6 +136,7 @@ def calls_counted(server: Server, connections: int, settings: Settings) -> float
     if not shutil.which("perf"):
         return None
     output = settings.folder / "perf"
+    output.write_text("")
     command = ["perf", "stat", "-x,", "-e", "raw_syscalls:sys_enter", "-o", str(output)]
     counter = subprocess.Popen(
         [*command, "-p", str(server.pid)],
@@ -187,7 +189,7 @@ def tracer_pid(server: Server) -> int:
 def request_result(
     cost: dict[str, list[float]],
     calls: dict[str, Calls],
-    switches: dict[str, float],
+    waits: dict[str, float],
     redone: list[str],
 ) -> Result:
     def times(name: str, other: str) -> float:
@@ -202,7 +204,7 @@ def request_result(
             times(name, "nginx"),
             *calls[name].counted.values(),
             sum(calls[name].traced.values()),
-            switches[name],
+            waits[name],
         ]
         for name, values in cost.items()
     ]
@@ -219,7 +221,7 @@ def request_result(
         {
             "cpu_us": cost,
             "calls": {name: dataclasses.asdict(each) for name, each in calls.items()},
-            "waits": switches,
+            "waits": waits,
         },
         [
             ("06: CPU × nginx", times("06_epoll_level", "nginx"), "<=", 1.0),
