@@ -174,7 +174,7 @@ def stage(
     number: str, *options: str, name: str = "", folder: pathlib.Path = STAGES
 ) -> Callable[[], Server]:
     """A stage of the tutorial, by its two digits. Its clients may take as long as they like."""
-    (program,) = folder.glob(f"{number}_*")
+    (program,) = (p for p in folder.glob(f"{number}_*") if not p.name.endswith("_bare"))
     command = [str(program), "--host", "127.0.0.1", "--port", "0", "--quiet"]
     return lambda: Server(name or program.name, [*command, "--timeout", "3600", *options])
 
