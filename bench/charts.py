@@ -157,7 +157,7 @@ def request(data: Data) -> str:
                 "Full bars are stages. Hollow bars are for comparison.",
             ],
             [("", [bar for bar in bars if bar.name != floor])],
-            left=168,
+            left=250,
             room=60,
             mark=Mark(lowest.length(), f"{floor}: {lowest.words} µs"),
         )

@@ -439,19 +439,19 @@ TEST(DocsMistakes, FitTheirStagesTestsAndPage) {
     EXPECT_GE(count, 30U);
 }
 
-// ---- What a chapter has to have ------------------------------------------------------------
+// ---- What a lesson has to have ------------------------------------------------------------
 
 /// The paragraphs of a page outside of its blocks of code, tables, pictures, comments and folded
-/// answers: what somebody reads from the first line to the last. A heading is one, too.
+/// answers: what one reads from the first line to the last. A heading is one, too.
 std::vector<Place> running_text(const Page& page) {
+    static const std::regex comment{"<!--.*?-->"};
     std::vector<Place> paragraphs;
-    bool folded = false, commented = false;
+    bool folded = false;
     std::size_t last = 0;
-    for (const auto& [line, text] : page.prose) {
+    for (const auto& [line, written] : page.prose) {
+        const auto text = std::regex_replace(written, comment, "");
         folded = folded || text.starts_with("<details>");
-        commented = commented || text.starts_with("<!--");
-        const bool left_out =
-            folded || commented || text.starts_with("|") || text.starts_with("![");
+        const bool left_out = folded || text.starts_with("|") || text.starts_with("![");
         if (!left_out && !text.empty()) {
             const bool begins = paragraphs.empty() || line != last + 1 || text.starts_with("- ");
             if (begins) paragraphs.push_back({line, text});
@@ -459,7 +459,6 @@ std::vector<Place> running_text(const Page& page) {
             last = line;
         }
         if (text.find("</details>") != std::string::npos) folded = false;
-        if (text.find("-->") != std::string::npos) commented = false;
     }
     return paragraphs;
 }
@@ -522,7 +521,7 @@ TEST_P(DocsChapter, AnswersBeforeItExplains) {
     EXPECT_LE(count_words(running_text(page), answer->line), 300U);
 }
 
-// Who reads is not to meet the names of tests in mid-sentence.
+// A reader does not meet the names of tests in the middle of a sentence.
 TEST_P(DocsChapter, TestsStandInALineOfTheirOwn) {
     static const std::regex test{R"(`([A-Z]\w+\.[A-Z]\w+)`)"};
     static const auto tests = known_tests();
@@ -561,19 +560,19 @@ TEST(DocsIndex, LeadsToEveryPage) {
     }
 }
 
-// Somebody who reads the chapters one after the other comes by each page of the reference.
+// A reader of the lessons comes to know each page of the reference.
 TEST(DocsPath, LeadsToTheReference) {
     std::set<fs::path> linked;
     for (const Stage& stage : all_stages())
         add_linked_files(root / "docs" / (stage.name + ".md"), linked);
     for (const auto& file : page_files()) {
         if (file.parent_path().filename() == "reference") {
-            EXPECT_TRUE(linked.contains(file)) << "no chapter has a link to " << file;
+            EXPECT_TRUE(linked.contains(file)) << "no lesson has a link to " << file;
         }
     }
 }
 
-// What a reader knows is a symptom, or a concept: both indexes lead on from there.
+// A reader who knows only a concept finds the page.
 TEST(DocsIndex, OfConceptsLeadsToTheReference) {
     std::set<fs::path> linked;
     add_linked_files(root / "docs/reference/concepts.md", linked);
@@ -606,6 +605,14 @@ TEST(DocsSymptoms, EachHasItsParts) {
             EXPECT_NE(text.find(part), std::string::npos) << symptom << ": no " << part;
 }
 
+/// Whether a block is run below this heading, before the next one of its level.
+bool runs_in_section(const Page& page, const std::string& anchor) {
+    const auto [first, last] = page.section(anchor);
+    return std::any_of(page.fences.begin(), page.fences.end(), [&](const Fence& fence) {
+        return fence.is("console") && fence.line > first && fence.line < last;
+    });
+}
+
 // What shows a symptom is a test, a command of the tour, or a block that is run on some page.
 TEST(DocsSymptoms, AreShownBySomethingThatRuns) {
     static const std::regex test{R"(`([A-Z]\w+\.[A-Z]\w+)`)"}, command{R"(`\./tour [a-z])"},
@@ -621,9 +628,7 @@ TEST(DocsSymptoms, AreShownBySomethingThatRuns) {
         if (std::regex_search(shown, match, block)) {
             const auto file =
                 match[1].length() == 0 ? page.file : page.file.parent_path() / match[1].str();
-            const auto other = read_page(file);
-            by_block = std::any_of(other.fences.begin(), other.fences.end(),
-                                   [](const Fence& fence) { return fence.is("console"); });
+            by_block = runs_in_section(read_page(file), match[2]);
         }
         EXPECT_TRUE(by_test || by_command || by_block) << symptom << ": " << shown;
     }

@@ -63,6 +63,19 @@ std::vector<std::string> Page::headings() const {
     return found;
 }
 
+std::pair<std::size_t, std::size_t> Page::section(const std::string& anchor) const {
+    std::size_t first = 0, level = 0;
+    for (const auto& [line, text] : prose) {
+        const auto marks = text.find_first_not_of('#');
+        if (marks == 0 || marks > 6 || text[marks] != ' ') continue;
+        if (first > 0 && marks <= level) return {first, line};
+        if (first > 0 || anchor_of(text.substr(marks + 1)) != anchor) continue;
+        first = line;
+        level = marks;
+    }
+    return {first, lines.size() + 1};
+}
+
 std::set<std::string> Page::anchors() const {
     std::set<std::string> names;
     std::map<std::string, int> times;

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 /// A text and the line it stands on, counted from 1.
@@ -38,6 +39,9 @@ struct Page {
     /// What a link's #fragment can name: the headings as GitHub writes them.
     std::set<std::string> anchors() const;
     std::vector<std::string> headings() const;
+    /// The line of the heading that a #fragment names, and that of the next one of its level or
+    /// above, or one past the end. Of two headings with the same text, the first.
+    std::pair<std::size_t, std::size_t> section(const std::string& anchor) const;
 };
 
 Page read_page(const std::filesystem::path& file);

@@ -237,13 +237,10 @@ TEST_P(OutputShared, BackgroundJobUnderTostopIsNotStopped) {
     const ChildProcess job{command, {.stdin_from = side, .stdout_from = side, .stderr_from = side}};
     std::string shown;
     const auto listens = [&] {
-        char text[4096];
-        const auto count = read(terminal.reader.number(), text, sizeof text);
-        if (count > 0) shown.append(text, static_cast<std::size_t>(count));
+        shown += take_text(terminal);
         return shown.find("listening on http://127.0.0.1:") != std::string::npos &&
-               shown.find("/\r\n") != std::string::npos && shown.find(".\r\n") != std::string::npos;
+               shown.find("/\n") != std::string::npos && shown.find(".\n") != std::string::npos;
     };
-    checked(fcntl(terminal.reader.number(), F_SETFL, O_NONBLOCK), "fcntl");
     ASSERT_TRUE(eventually(listens)) << shown;
     const auto job_id = static_cast<pid_t>(std::stol(shown.substr(shown.find("job ") + 4)));
     const auto port = std::stoul(shown.substr(shown.find("127.0.0.1:") + 10));
