@@ -1,4 +1,4 @@
-// A terminal in which the commands of a chapter are typed, and what appears there.
+// A terminal in which the commands of a page are typed, and what appears there.
 #pragma once
 
 #include "harness/child_process.h"

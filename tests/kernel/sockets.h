@@ -1,4 +1,4 @@
-// What the tests of this folder share. They show what the chapters say about the kernel by the
+// What the tests of this folder share. They show what the pages say about the kernel by the
 // calls themselves: no stage takes part, both ends of every connection are in the test's program. A
 // test says nothing of how long a thing takes: it brings a state about, waits until that is
 // certain, and looks.
