@@ -11,10 +11,9 @@ bench() {
     local peers=build/peers
     set_up "${needs_to_build[@]}" "${needs_to_bench[@]}"
     check_python
-    build "${stages[@]}" floor
+    build "${stages[@]}" floor two_segments
     if [[ " $* " != *" --draw "* && " $* " != *" --help "* ]]; then
         build_plain
-        build_two_segments
         unpack_peer nginx "$peers"
         unpack_peer lighttpd "$peers"
     fi
@@ -34,22 +33,6 @@ build_plain() {
     say "Building the stages once more in build-plain/, to compare with"
     cmake --preset plain >/dev/null || die 1 "CMake could not set up build-plain/; its message is above."
     cmake --build --preset plain --target "${stages[@]}" >&3 ||
-        die 1 "The build failed; the compiler's message is above."
-}
-
-# build_two_segments: 07 without MSG_MORE, whose end of file is a segment of its own, as that of nginx is.
-build_two_segments() {
-    local folder=build/two-segments flags
-    say "Building 07 without MSG_MORE in $folder/, to compare with"
-    rm -rf "$folder"
-    mkdir -p "$folder"
-    cp -r 07_epoll_edge "$folder/source"
-    sed -i '/flags = MSG_MORE;/d' "$folder/source/connection.h"
-    ! cmp -s 07_epoll_edge/connection.h "$folder/source/connection.h" ||
-        die 1 "There is no line 'flags = MSG_MORE;' in 07_epoll_edge/connection.h."
-    flags=$(sed -n 's/^CMAKE_\(CXX_FLAGS_RELEASE\|EXE_LINKER_FLAGS\):STRING=//p' build/CMakeCache.txt)
-    # shellcheck disable=SC2086 # words of their own
-    "$CXX" -std=c++20 -pthread $flags "$folder/source/main.cpp" -o "$folder/07_epoll_edge" >&3 ||
         die 1 "The build failed; the compiler's message is above."
 }
 

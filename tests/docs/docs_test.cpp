@@ -587,8 +587,8 @@ TEST(DocsIndex, OfConceptsLeadsToTheReference) {
 std::vector<std::pair<std::string, std::string>> entries_of(const Page& page) {
     std::vector<std::pair<std::string, std::string>> entries;
     for (const auto& [line, text] : page.prose) {
-        if (text.starts_with("### ")) entries.push_back({text.substr(4), ""});
-        else if (text.starts_with("## ")) entries.push_back({"", ""});
+        if (text.starts_with("### ")) entries.emplace_back(text.substr(4), "");
+        else if (text.starts_with("## ")) entries.emplace_back("", "");
         else if (!entries.empty()) entries.back().second += text + '\n';
     }
     std::erase_if(entries, [](const auto& entry) { return entry.first.empty(); });
@@ -607,9 +607,9 @@ TEST(DocsSymptoms, EachHasItsParts) {
 
 /// Whether a block is run below this heading, before the next one of its level.
 bool runs_in_section(const Page& page, const std::string& anchor) {
-    const auto [first, last] = page.section(anchor);
+    const auto lines = page.section(anchor);
     return std::any_of(page.fences.begin(), page.fences.end(), [&](const Fence& fence) {
-        return fence.is("console") && fence.line > first && fence.line < last;
+        return fence.is("console") && fence.line > lines.first && fence.line < lines.second;
     });
 }
 
