@@ -1,6 +1,6 @@
-// 01, the bare idea: a program that serves one client, and ends. Its calls wait
-// until there is something to do. This is Example 1 of the article "How To Use
-// Linux epoll with Python", call by call.
+// 01, the bare idea: a program that serves one client, and ends. Each call
+// waits until it has something to do. This is Example 1 of the article "How To
+// Use Linux epoll with Python", call by call.
 //
 //   $ g++ -std=c++20 bare.cpp -o bare
 //   $ ./bare
@@ -12,14 +12,14 @@
 // curl and top from a third one. Start the program again for each.)
 //   - A client says nothing. The program waits for it forever:
 //       sleep 60 < /dev/tcp/127.0.0.1/8080
-//   - A client sends no blank line. The program keeps everything, and searches
-//     it from the start again and again:
+//   - A client sends no blank line. The program keeps all that it sends. After
+//     each piece it searches all of it for a blank line:
 //       yes | head -c 100M > /dev/tcp/127.0.0.1/8080
 //   - A client leaves before its request is complete. recv() returns 0 from
 //     then on, and the program calls it forever, at 100 % CPU:
 //       printf GET > /dev/tcp/127.0.0.1/8080
 //   - A client resets its connection (here by SO_LINGER with a time of 0). Then
-//     recv() fails, or send(), and that ends the program:
+//     recv() or send() fails, and that ends the program:
 //       python3 -c 'from socket import *; c = create_connection(("localhost",
 //       8080)); c.setsockopt(SOL_SOCKET, SO_LINGER, bytes([1] + 7 * [0]))'
 //
@@ -37,7 +37,8 @@ const std::string response =
     "Content-Type: text/plain\r\nContent-Length: 13\r\n\r\n"
     "Hello, world!";
 
-// A call that fails returns -1. Then this says why, and ends the program.
+// If a call has failed, it has returned -1. Then this prints why, and ends the
+// program.
 void check(long result, const char* call) {
     if (result == -1) {
         perror(call);

@@ -27,12 +27,12 @@
 #include <string>
 #include <string_view>
 
-// The kernel can send a response of at most this size even if the client does
-// not read. A longer one may have to wait until it reads.
+// A response of at most this size fits into the receive buffer of the client's
+// kernel. So the kernel can send it even if the client does not read.
 constexpr std::size_t short_response = 1024; // bytes
 // When the response is sent, we read at most this much more from a client.
 constexpr std::size_t most_drained = 64'000'000; // bytes
-// We read this much of it at once.
+// One recv() in drain() reads at most this much.
 constexpr std::size_t drain_size = 16384; // bytes
 
 // ---- Calls with a deadline --------------------------------------------------
@@ -53,9 +53,8 @@ inline void set_timeout(int socket, int option, Clock::duration wait) {
 }
 
 // Makes the next recv() or send() return by the deadline, at the latest.
-// Returns the flags for that call. After the deadline the call is a last try
-// that does not wait. The client may have been in time, while we were busy
-// elsewhere.
+// Returns the flags for that call. After the deadline, the call does not wait.
+// It is a last try: the client may have been in time, while we were busy.
 inline int limit_wait(Clock::time_point deadline, int socket, int option) {
     const auto left = deadline - Clock::now();
     if (left <= 0s) {
@@ -75,7 +74,8 @@ inline void throw_unless_again(const char* call) {
 }
 
 // recv() with a deadline. Returns the number of bytes, 0 if the client sends no
-// more, and -1 if nothing has come by the deadline.
+// more, and -1 if nothing has come by the deadline. (A std::span, new in C++20,
+// is a pointer to some elements, and their number.)
 inline ssize_t receive(int socket, std::span<char> buffer,
                        Clock::time_point deadline) {
     while (true) {
@@ -98,9 +98,10 @@ inline ssize_t receive(int socket, std::span<char> buffer,
 
 // ---- What the client has taken of its response ------------------------------
 
-// The number of bytes that send() has taken and that the client's kernel has
-// not acknowledged yet. After shutdown() the end of file counts as one byte,
-// too.
+// When bytes arrive, the client's kernel acknowledges them: it tells our kernel
+// that it has them. This returns the number of bytes that send() has taken and
+// that have not been acknowledged yet. After shutdown() the end of file counts
+// as one byte, too.
 inline std::size_t unacknowledged(int socket) {
     int bytes = 0;
     check(::ioctl(socket, SIOCOUTQ, &bytes), "ioctl");
@@ -209,9 +210,9 @@ inline void send_response(int socket, const Response& response,
 // then send a reset, and the client might lose the part of the response that it
 // has not read yet (RFC 9112, section 9.6).
 //
-// If there is something to read after the deadline, we may be late, not the
-// client. Then it gets more time, but only once. Otherwise a client that sends
-// a byte now and then could hold us for hours.
+// When the deadline has passed, there may still be something to read. Perhaps
+// the client was in time, and we are late. So we set a new deadline, but only
+// once. Otherwise a client could keep us for hours with a byte now and then.
 inline void drain(int socket, const Response& response, Progress& progress,
                   const Options& options) {
     std::size_t drained = 0;
@@ -253,7 +254,7 @@ inline void converse(int socket, const Options& options,
     const Response& response = choose_response(head, responses);
     Progress progress(socket);
     send_response(socket, response, progress, options);
-    // This sends the end of file behind the last bytes. close() would send a
+    // This sends the end of file after the last bytes. close() would send a
     // reset instead if there were unread input. shutdown() can only fail if the
     // client has left, and then there is nothing to do.
     ::shutdown(socket, SHUT_WR);
@@ -264,7 +265,7 @@ inline void converse(int socket, const Options& options,
     if (head.more_follows() || response.size() > short_response) {
         drain(socket, response, progress, options);
     }
-    // We have sent an error in place of the 200 response. This reports it.
+    // We have sent an error in place of the 200 response. The caller prints it.
     if (!head.complete()) {
         throw std::runtime_error(response.status());
     }

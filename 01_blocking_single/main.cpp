@@ -9,8 +9,8 @@
 //   $ curl http://127.0.0.1:8080/                      (in a second terminal)
 //   Hello, world!
 //
-// Read serve() first, near the end of this file, and what it calls. Then read
-// "Descriptors and errors" (Fd and check) in common.h, and conversation.h.
+// Read serve() first, near the end of this file, and then converse(), at the
+// end of conversation.h. The lesson says when to read the rest.
 //
 // Limit: the next clients find no server. 02_blocking_loop serves them, too.
 
@@ -34,8 +34,9 @@ namespace {
 
 // ---- Stopping ---------------------------------------------------------------
 
-// Ends the program with exit code 0. A handler must not call exit(), but it may
-// call _exit(). The kernel closes our sockets.
+// Ends the program with exit code 0. The signal may come at any moment. So the
+// handler must not call exit(), which runs destructors, but it may call _exit()
+// (signal-safety(7)). The kernel closes our sockets.
 void stop(int /*signal*/) {
     ::_exit(0);
 }
@@ -43,7 +44,7 @@ void stop(int /*signal*/) {
 void handle_signals() {
     ::signal(SIGINT, stop);
     ::signal(SIGTERM, stop);
-    // Without this, send() to a client that has left would end the program.
+    // Without this, send() to a client that has left could end the program.
     ::signal(SIGPIPE, SIG_IGN);
     // The program that started us may have blocked signals, and we inherit
     // that. So we unblock all of them.
@@ -70,8 +71,9 @@ void bind_to_address(int listener, const Options& options) {
     check(::bind(listener, pointer, sizeof address), what.c_str());
 }
 
-// About this much of a response may wait in the kernel until it can be sent. By
-// default it could be megabytes for each client that reads nothing.
+// For TCP_NOTSENT_LOWAT. About this much of a response may wait in the kernel
+// until it can be sent. Without this limit, it could be megabytes for each
+// client that reads nothing.
 constexpr int max_unsent = 256 * 1024; // bytes
 
 // Makes the listener, a socket that only accepts connections. The connections
@@ -82,8 +84,8 @@ Fd listen_on(const Options& options) {
     const int type = SOCK_STREAM | SOCK_CLOEXEC;
     const int fd = ::socket(AF_INET, type, 0);
     Fd listener(check(fd, "socket"));
-    // This lets us restart at once. The kernel remembers a connection for a
-    // minute after we have closed it (the state is called TIME_WAIT). Without
+    // This lets us restart immediately. The kernel remembers a connection for
+    // a minute after we have closed it (the state is called TIME_WAIT). Without
     // this option, bind() would fail for that long.
     set_option(listener.get(), SOL_SOCKET, SO_REUSEADDR, 1);
     set_option(listener.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, max_unsent);
@@ -95,7 +97,7 @@ Fd listen_on(const Options& options) {
 }
 
 // Waits for a client. Returns a new socket, the connection to this client
-// alone. Throws if we are out of descriptors or memory.
+// alone. Throws on other errors, for example if no descriptor is left.
 Fd accept_client(int listener) {
     while (true) {
         // accept4() is accept() with flags. A connection does not get

@@ -13,14 +13,14 @@
 //   - A client says nothing. The program waits for it forever, and so do all
 //     other clients:
 //       sleep 60 < /dev/tcp/127.0.0.1/8080
-//   - A client sends no blank line. The program keeps everything, and searches
-//     it from the start again and again:
+//   - A client sends no blank line. The program keeps all that it sends. After
+//     each piece it searches all of it for a blank line:
 //       yes | head -c 100M > /dev/tcp/127.0.0.1/8080
 //   - A client leaves before its request is complete. The program calls recv()
 //     forever, at 100 % CPU, and nobody is served again:
 //       printf GET > /dev/tcp/127.0.0.1/8080
 //   - A client resets its connection (here by SO_LINGER with a time of 0). Then
-//     recv() fails, or send(), and that ends the program for all clients:
+//     recv() or send() fails, and that ends the program for all clients:
 //       python3 -c 'from socket import *; c = create_connection(("localhost",
 //       8080)); c.setsockopt(SOL_SOCKET, SO_LINGER, bytes([1] + 7 * [0]))'
 //
@@ -40,7 +40,8 @@ const std::string response =
     "Content-Type: text/plain\r\nContent-Length: 13\r\n\r\n"
     "Hello, world!";
 
-// A call that fails returns -1. Then this says why, and ends the program.
+// If a call has failed, it has returned -1. Then this prints why, and ends the
+// program.
 void check(long result, const char* call) {
     if (result == -1) {
         perror(call);

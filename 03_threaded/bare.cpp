@@ -1,5 +1,5 @@
 // 03, the bare idea: a thread for each client, so that no client waits for
-// another. The article "How To Use Linux epoll with Python" describes this, and
+// another. The article "How To Use Linux epoll with Python" describes this, but
 // has no example of it.
 //
 //   $ g++ -std=c++20 -pthread bare.cpp -o bare
@@ -12,18 +12,19 @@
 // curl and top from a third one. Start the program again for each.)
 //   - A client says nothing. Its thread waits forever:
 //       sleep 60 < /dev/tcp/127.0.0.1/8080
-//   - A client sends no blank line. The program keeps everything, and searches
-//     it from the start again and again:
+//   - A client sends no blank line. The program keeps all that it sends. After
+//     each piece it searches all of it for a blank line:
 //       yes | head -c 100M > /dev/tcp/127.0.0.1/8080
 //   - A client leaves before its request is complete. Its thread calls recv()
 //     forever, at 100 % CPU:
 //       printf GET > /dev/tcp/127.0.0.1/8080
 //   - A client resets its connection (here by SO_LINGER with a time of 0). Then
-//     recv() fails, or send(), and that ends the program for all clients:
+//     recv() or send() fails, and that ends the program for all clients:
 //       python3 -c 'from socket import *; c = create_connection(("localhost",
 //       8080)); c.setsockopt(SOL_SOCKET, SO_LINGER, bytes([1] + 7 * [0]))'
-//   - There are more clients than descriptors (the numbers of open files and
-//     sockets). accept() fails, and that ends the program for all clients:
+//   - There are more clients than descriptors. (A descriptor is the number by
+//     which a program knows an open file or socket.) accept() fails, and that
+//     ends the program for all clients:
 //       (ulimit -n 8; ./bare)                          (in the first terminal)
 //       for i in {1..8}; do sleep 60 < /dev/tcp/127.0.0.1/8080 & done
 //
@@ -43,7 +44,8 @@ const std::string response =
     "Content-Type: text/plain\r\nContent-Length: 13\r\n\r\n"
     "Hello, world!";
 
-// A call that fails returns -1. Then this says why, and ends the program.
+// If a call has failed, it has returned -1. Then this prints why, and ends the
+// program.
 void check(long result, const char* call) {
     if (result == -1) {
         perror(call);
@@ -99,7 +101,7 @@ int main(int argc, char** argv) {
         // The program waits here until a client connects.
         int client = accept(listener, nullptr, nullptr);
         check(client, "accept");
-        // The new thread calls serve(), and ends with it. Nobody waits for it.
+        // The new thread calls serve(), and ends when serve() returns.
         std::thread(serve, client).detach();
     }
 }

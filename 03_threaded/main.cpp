@@ -1,8 +1,9 @@
 // 03_threaded: a thread for each client.
 //
-// New since 02_blocking_loop: a slow client holds up only its own thread.
-// conversation.h is the same, but each client's thread calls it now. See
-// Threads. And SIGINT and SIGTERM no longer end the program on the spot.
+// New since 02_blocking_loop: each client has a thread of its own, so a slow
+// client holds up only that thread. The class Threads is new. conversation.h is
+// the same as in 02. And on SIGINT or SIGTERM, the program now ends its threads
+// before it ends itself.
 //
 //   $ ./tour run 03
 //   03_threaded: listening on http://0.0.0.0:8080/
@@ -42,10 +43,10 @@ namespace {
 
 std::atomic<bool> stop_requested = false;
 
-// We don't end the program on the spot: that could cut off what a thread is
-// printing. serve() sees the flag and returns, and then ~Threads() ends all
-// conversations. A signal that comes just before accept() does not interrupt
-// it, but accept() returns after a tick (see below).
+// The handler only sets a flag. If it ended the program here, it could cut off
+// what a thread is printing. serve() sees the flag and leaves its loop. Then
+// ~Threads() ends all conversations. A signal that comes just before accept()
+// does not interrupt it. Then accept() returns after a tick (see below).
 void stop(int /*signal*/) {
     stop_requested = true;
 }
@@ -53,7 +54,7 @@ void stop(int /*signal*/) {
 void handle_signals() {
     ::signal(SIGINT, stop);
     ::signal(SIGTERM, stop);
-    // Without this, send() to a client that has left would end the program.
+    // Without this, send() to a client that has left could end the program.
     ::signal(SIGPIPE, SIG_IGN);
     // The program that started us may have blocked signals, and we inherit
     // that. So we unblock all of them.
@@ -64,7 +65,7 @@ void handle_signals() {
 
 // ---- The listener -----------------------------------------------------------
 
-// The server looks at least this often whether it must stop, and whether
+// The main thread checks at least this often whether it must stop, and whether
 // threads have ended.
 constexpr auto tick = 250ms;
 
@@ -84,8 +85,9 @@ void bind_to_address(int listener, const Options& options) {
     check(::bind(listener, pointer, sizeof address), what.c_str());
 }
 
-// About this much of a response may wait in the kernel until it can be sent. By
-// default it could be megabytes for each client that reads nothing.
+// For TCP_NOTSENT_LOWAT. About this much of a response may wait in the kernel
+// until it can be sent. Without this limit, it could be megabytes for each
+// client that reads nothing.
 constexpr int max_unsent = 256 * 1024; // bytes
 
 // Makes the listener, a socket that only accepts connections. The connections
@@ -96,14 +98,14 @@ Fd listen_on(const Options& options) {
     const int type = SOCK_STREAM | SOCK_CLOEXEC;
     const int fd = ::socket(AF_INET, type, 0);
     Fd listener(check(fd, "socket"));
-    // This lets us restart at once. The kernel remembers a connection for a
-    // minute after we have closed it (the state is called TIME_WAIT). Without
+    // This lets us restart immediately. The kernel remembers a connection for
+    // a minute after we have closed it (the state is called TIME_WAIT). Without
     // this option, bind() would fail for that long.
     set_option(listener.get(), SOL_SOCKET, SO_REUSEADDR, 1);
     set_option(listener.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, max_unsent);
     bind_to_address(listener.get(), options);
-    // accept() waits this long at most. The connections inherit this, too, but
-    // limit_wait() replaces it before each call on them.
+    // accept() waits for a tick at most. The connections inherit this limit,
+    // but limit_wait() sets their own before each call that waits.
     set_timeout(listener.get(), SO_RCVTIMEO, tick);
     // From now on the kernel lets clients connect. They wait in a queue, the
     // backlog, until we accept them.
@@ -111,8 +113,9 @@ Fd listen_on(const Options& options) {
     return listener;
 }
 
-// Waits for a client. Returns the connection to it, or none if a tick passes or
-// a signal comes. Throws if we are out of descriptors or memory.
+// Waits for a client, and returns the connection to it. Returns an empty Fd if
+// a tick passes or a signal comes. Throws on other errors, for example if no
+// descriptor is left.
 Fd accept_client(int listener) {
     while (true) {
         // accept4() is accept() with flags. A connection does not get
@@ -121,7 +124,7 @@ Fd accept_client(int listener) {
         if (socket.get() != -1) {
             return socket;
         }
-        // A tick has passed, or there was a signal. serve() looks what to do.
+        // A tick has passed, or a signal has come. serve() decides what to do.
         if (errno == EAGAIN || errno == EINTR) {
             return Fd();
         }
@@ -136,19 +139,23 @@ constexpr auto retry_pause = 100ms;
 
 // ---- Threads: what this stage is about --------------------------------------
 
-// At most this many clients are served at once (--max-threads). The others wait
-// in the backlog.
+// At most this many clients are served at the same time (--max-threads). The
+// others wait in the backlog.
 std::size_t max_threads = 10000;
 
-// One client and the thread that serves it. The destructor of a std::jthread
-// joins the thread. (libc++ has std::jthread from LLVM 20 on.)
+// One client: its connection, and the thread that serves it. `thread` is empty
+// until start_thread() has started one. The destructor of a std::jthread joins
+// its thread. (libc++ has std::jthread from LLVM 20 on.)
 struct Client {
     Fd socket;
     std::jthread thread{};
 };
 
-// All clients. Only the main thread calls these functions, unless a comment
-// says otherwise.
+// All clients. A client is in active_ while it is being served. Then it is in
+// finished_ until its thread has been joined.
+//
+// A client's thread runs serve_client() and finish(). Only the main thread
+// calls the other functions.
 class Threads {
 public:
     Threads(const Options& options, const Responses& responses,
@@ -159,10 +166,11 @@ public:
     ~Threads() {
         std::unique_lock lock(clients_mutex_);
         for (const Client& client : active_) {
-            // A thread that waits in recv() or send() returns from it now. It
-            // would not return after a close().
+            // This wakes the thread if it waits in recv() or send(). close()
+            // would not wake it.
             ::shutdown(client.socket.get(), SHUT_RDWR);
         }
+        // wait() unlocks the mutex while it waits, so that clients can finish.
         while (!active_.empty()) {
             client_finished_.wait(lock);
         }
@@ -173,16 +181,18 @@ public:
     Threads(const Threads&) = delete;
     Threads& operator=(const Threads&) = delete;
 
-    // Joins the threads whose clients are finished.
+    // Joins the threads that have called finish(), and removes their clients.
     void join_finished() {
         std::list<Client> finished;
-        // Only the swap needs the lock.
+        // We hold the lock only for the swap. If we held it while we join,
+        // no other client could finish in the meantime.
         {
             const std::lock_guard lock(clients_mutex_);
             finished.swap(finished_);
         }
-        // Here the destructor of `finished` joins the threads. It may have to
-        // wait for a thread's last steps.
+        // Here `finished` is destroyed, and each std::jthread in it joins its
+        // thread. This takes only a moment, because such a thread has nothing
+        // left to do but return from finish().
     }
 
     // Waits up to a tick for room. Returns whether there is room for one more
@@ -195,8 +205,9 @@ public:
         return active_.size() < max_threads;
     }
 
-    // Serves the client in a thread of its own. Throws if there is no memory
-    // for the client. If no thread can be started, this tries again and again.
+    // Starts a thread that serves this client. Throws if there is no memory for
+    // the client, and then its connection is closed. If no thread can be
+    // started, this tries again until it succeeds or the server must stop.
     void add(Fd socket) {
         const auto client = insert(std::move(socket));
         while (!stop_requested) {
@@ -204,15 +215,16 @@ public:
                 start_thread(client);
                 return;
             } catch (const std::exception& error) {
-                // When other clients have finished, we can start a thread
-                // again. We have accepted this client, so we keep it until
-                // then.
+                // When other clients have finished, it may be possible to start
+                // a thread. We have accepted this client already, so we keep it
+                // and try again.
                 console_.complain(reason_of(error));
                 std::this_thread::sleep_for(retry_pause);
                 join_finished();
             }
         }
-        // We must stop, and this client has no thread.
+        // The server must stop, and this client never got a thread. So we close
+        // its connection here.
         finish(client);
     }
 
@@ -221,6 +233,7 @@ private:
     // and go, and when the client moves to the other list.
     using Place = std::list<Client>::iterator;
 
+    // Adds the client to active_. It has no thread yet.
     Place insert(Fd socket) {
         const std::lock_guard lock(clients_mutex_);
         active_.push_back({std::move(socket)});
@@ -229,24 +242,26 @@ private:
 
     void start_thread(Place client) {
         try {
-            // The thread may finish the client before this assignment is done.
-            // That is fine, because only the main thread uses `thread`, here
-            // and when it joins.
+            // The new thread may call finish() before its std::jthread has been
+            // stored here. That is safe, because only the main thread uses
+            // `thread`: here, and in join_finished().
             client->thread =
                 std::jthread([this, client] { serve_client(client); });
         } catch (const std::system_error& error) {
-            // The error does not say what has failed.
+            // The text of this error is only "Resource temporarily
+            // unavailable". So we put "thread: " in front of it.
             throw std::system_error(error.code(), "thread");
         }
     }
 
-    // This is what each client's thread runs.
+    // A client's thread runs this function, and then ends.
     void serve_client(Place client) {
         try {
             converse(client->socket.get(), options_, responses_, console_);
         } catch (const std::exception& error) {
-            // This ends the conversation with one client, not the server. When
-            // we stop, it is we who have ended it.
+            // An error ends this one conversation, not the server. When the
+            // server stops, ~Threads() ends all conversations. That causes
+            // errors, too, and we don't print those.
             if (!stop_requested) {
                 console_.explain(reason_of(error));
             }
@@ -254,11 +269,12 @@ private:
         finish(client);
     }
 
-    // Closes the connection, and moves the client to the finished ones. This is
-    // the last step of a client's thread, and the main thread joins it later.
-    // (add() calls this, too, for a client that has no thread.)
+    // Closes the connection, and moves the client from active_ to finished_.
+    // This is the last thing that a client's thread does. The main thread joins
+    // it later. (add() also calls this, for a client that never got a thread.)
     void finish(Place client) {
         const std::lock_guard lock(clients_mutex_);
+        // This closes the socket.
         client->socket = Fd();
         // splice() moves the client to the other list. It needs no memory, so
         // it can't fail.
@@ -269,10 +285,12 @@ private:
     const Options& options_;
     const Responses& responses_;
     Console& console_;
-    // Tells the main thread that a client has moved to finished_.
+    // We notify this when a client has moved to finished_. Only the main thread
+    // waits for it.
     std::condition_variable client_finished_;
-    // Guards the two lists. It also keeps a thread from closing its socket
-    // while the destructor of Threads uses it.
+    // Lock this before you use one of the two lists. finish() also closes the
+    // socket under this lock. So no socket is closed while ~Threads() calls
+    // shutdown() on it.
     std::mutex clients_mutex_;
     std::list<Client> active_;
     std::list<Client> finished_;
@@ -297,14 +315,15 @@ void serve(const Options& options, const Responses& responses,
                 threads.add(std::move(socket));
             }
         } catch (const std::exception& error) {
-            // We are out of descriptors or memory. At worst, this has cost the
-            // client at hand. The next ones wait in the backlog. If we went on
-            // at once, we would fail again, and spin.
+            // We are out of descriptors or memory. If accept() has failed, the
+            // client is still in the backlog. If add() has failed, the client's
+            // connection has been closed. We pause before we try again.
+            // Otherwise we would fail immediately, and spin.
             console.complain(reason_of(error));
             std::this_thread::sleep_for(retry_pause);
         }
     }
-    // Now the destructor of Threads ends all conversations.
+    // ~Threads() runs here, and ends all conversations.
 }
 
 void add_stage_options(CLI::App& app) {

@@ -12,18 +12,19 @@
 // curl and top from a third one. Start the program again for each.)
 //   - A client says nothing. It keeps its descriptor forever:
 //       sleep 60 < /dev/tcp/127.0.0.1/8080
-//   - A client sends no blank line. The program keeps everything, and searches
-//     it from the start again and again:
+//   - A client sends no blank line. The program keeps all that it sends. After
+//     each piece it searches all of it for a blank line:
 //       yes | head -c 100M > /dev/tcp/127.0.0.1/8080
 //   - A client leaves before its request is complete. Its socket stays ready,
 //     recv() returns 0 each time, and the loop spins at 100 % CPU:
 //       printf GET > /dev/tcp/127.0.0.1/8080
 //   - A client resets its connection (here by SO_LINGER with a time of 0). Then
-//     recv() fails, or send(), and that ends the program for all clients:
+//     recv() or send() fails, and that ends the program for all clients:
 //       python3 -c 'from socket import *; c = create_connection(("localhost",
 //       8080)); c.setsockopt(SOL_SOCKET, SO_LINGER, bytes([1] + 7 * [0]))'
-//   - There are more clients than descriptors (the numbers of open files and
-//     sockets). accept4() fails, and that ends the program for all clients:
+//   - There are more clients than descriptors. (A descriptor is the number by
+//     which a program knows an open file or socket.) accept4() fails, and that
+//     ends the program for all clients:
 //       (ulimit -n 8; ./bare)                          (in the first terminal)
 //       for i in {1..8}; do sleep 60 < /dev/tcp/127.0.0.1/8080 & done
 //   - There are more than 1,000 clients. A set has room for the descriptors 0
@@ -49,7 +50,8 @@ const std::string response =
     "Content-Type: text/plain\r\nContent-Length: 13\r\n\r\n"
     "Hello, world!";
 
-// A call that fails returns -1. Then this says why, and ends the program.
+// If a call has failed, it has returned -1. Then this prints why, and ends the
+// program.
 void check(long result, const char* call) {
     if (result == -1) {
         perror(call);
@@ -95,8 +97,8 @@ int main(int argc, char** argv) {
     std::map<int, std::string> requests;
     std::map<int, std::string> responses;
     while (true) {
-        // select() waits until a descriptor is ready. It removes all others
-        // from the sets, so we give it copies.
+        // select() waits until a descriptor is ready. It removes those that are
+        // not ready from the sets, so we give it copies.
         fd_set readable = reading;
         fd_set writable = writing;
         int count = select(FD_SETSIZE, &readable, &writable, nullptr, nullptr);

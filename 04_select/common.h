@@ -78,9 +78,9 @@ inline int check(int result, const char* what) {
     return result;
 }
 
-// Whether to call accept4() again at once after this error. A signal may have
-// interrupted the call (EINTR). The other errors here are about one client, and
-// the next one may be fine (accept(2), "Error handling").
+// Whether to call accept4() again without a pause after this error. A signal
+// may have interrupted the call (EINTR). The other errors here are about one
+// client, and the next one may be fine (accept(2), "Error handling").
 inline bool should_accept_again(int error) {
     switch (error) {
     case EINTR:
@@ -99,8 +99,9 @@ inline bool should_accept_again(int error) {
     }
 }
 
-// What to tell a person about an error. The text of std::bad_alloc would be
-// "std::bad_alloc". This allocates nothing, because memory may have run out.
+// The text of an error, for people. For std::bad_alloc, what() is only
+// "std::bad_alloc", so we have a text of our own. This allocates no memory,
+// because there may be none left.
 inline const char* reason_of(const std::exception& error) {
     if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) {
         return "out of memory";
@@ -137,8 +138,8 @@ public:
         if (used < piece.size()) {
             surplus_ = true;
         }
-        // receive_head() reads at most max_bytes at once. So a piece of that
-        // size has filled its buffer, and more bytes may be waiting.
+        // receive_head() reads at most max_bytes with one call. So a piece of
+        // that size has filled its buffer, and more bytes may be waiting.
         if (piece.size() == max_bytes) {
             surplus_ = true;
         }
@@ -184,9 +185,9 @@ private:
         }
     }
 
-    // Whether a line of the head begins like this. `begin` starts with the '\n'
-    // that ends the line above, and is in lower case. The client may have used
-    // capital letters.
+    // Whether a line of the head begins with `begin`, in capital or small
+    // letters. `begin` starts with the '\n' that ends the line before, and is
+    // in lower case.
     [[nodiscard]] bool has_line(std::string_view begin) const {
         const auto same = [](char in_head, char in_begin) {
             const auto byte = static_cast<unsigned char>(in_head);
@@ -250,8 +251,8 @@ public:
     // the size. Together, the pieces are the whole response.
     [[nodiscard]] std::string_view from(std::size_t offset) const {
         std::size_t begin = offset;
-        // What we keep of a long body are whole copies of the text, so the body
-        // can start over here.
+        // We keep a number of whole copies of the text. When they are used up,
+        // we go on with the first one.
         if (offset >= bytes_.size()) {
             const std::size_t in_body = offset - head_bytes_;
             begin = head_bytes_ + in_body % kept_bytes_;

@@ -42,10 +42,10 @@ void stop(int /*signal*/) {
 void handle_signals() {
     ::signal(SIGINT, stop);
     ::signal(SIGTERM, stop);
-    // Without this, send() to a client that has left would end the program.
+    // Without this, send() to a client that has left could end the program.
     ::signal(SIGPIPE, SIG_IGN);
-    // From now on these two are blocked: they get through to stop() only while
-    // Poller::wait() waits. Until then they are pending.
+    // From now on SIGINT and SIGTERM are blocked: they get through to stop()
+    // only while Poller::wait() waits. Until then they are pending.
     sigset_t blocked;
     ::sigemptyset(&blocked);
     ::sigaddset(&blocked, SIGINT);
@@ -53,7 +53,7 @@ void handle_signals() {
     check(::sigprocmask(SIG_SETMASK, &blocked, nullptr), "sigprocmask");
 }
 
-// If a client is ready, a wait returns at once, and a signal stays pending.
+// If a client is ready, a wait does not sleep, and a signal stays pending.
 // Under load this can happen in every round. So we also look for signals that
 // are pending.
 bool is_stopping() {
@@ -82,8 +82,9 @@ void bind_to_address(int listener, const Options& options) {
     check(::bind(listener, pointer, sizeof address), what.c_str());
 }
 
-// About this much of a response may wait in the kernel until it can be sent. By
-// default it could be megabytes for each client that reads nothing.
+// For TCP_NOTSENT_LOWAT. About this much of a response may wait in the kernel
+// until it can be sent. Without this limit, it could be megabytes for each
+// client that reads nothing.
 constexpr int max_unsent = 256 * 1024; // bytes
 
 // Makes the listener, a socket that only accepts connections. The connections
@@ -94,8 +95,8 @@ Fd listen_on(const Options& options) {
     const int type = SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
     const int fd = ::socket(AF_INET, type, 0);
     Fd listener(check(fd, "socket"));
-    // This lets us restart at once. The kernel remembers a connection for a
-    // minute after we have closed it (the state is called TIME_WAIT). Without
+    // This lets us restart immediately. The kernel remembers a connection for
+    // a minute after we have closed it (the state is called TIME_WAIT). Without
     // this option, bind() would fail for that long.
     set_option(listener.get(), SOL_SOCKET, SO_REUSEADDR, 1);
     set_option(listener.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, max_unsent);

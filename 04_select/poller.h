@@ -3,8 +3,8 @@
 //
 // select() takes sets of descriptors. A set (fd_set) has one bit for each
 // descriptor below FD_SETSIZE (1024). FD_SET() sets the bit, FD_CLR() clears
-// it, and FD_ISSET() asks for it. select() overwrites the sets with its answer.
-// So we pass copies, and look at every bit afterwards.
+// it, and FD_ISSET() says whether it is set. select() overwrites the sets with
+// its answer. So we pass copies, and look at every bit afterwards.
 //
 // pselect() is select() with a signal mask and a finer timeout.
 #pragma once
@@ -30,7 +30,7 @@ public:
     Poller() {
         FD_ZERO(&reading_);
         FD_ZERO(&writing_);
-        // All descriptors may be ready at once.
+        // All descriptors may be ready at the same time.
         ready_.reserve(FD_SETSIZE);
     }
 
@@ -51,7 +51,7 @@ public:
         return false;
     }
 
-    // From now on, wait() waits for this.
+    // From now on, wait() waits until the descriptor is ready for this.
     void watch(int fd, Want want) {
         // FD_SET() would write past the end of the set. So we keep a list of
         // these descriptors.
@@ -92,7 +92,7 @@ public:
         const timespec limit = time_until(until);
         // Signals get through during the wait only, and end it. So none is
         // missed: one that comes between is_stopping() and the wait ends the
-        // wait at once.
+        // wait immediately.
         sigset_t none;
         ::sigemptyset(&none);
         // We work on copies: select() leaves only the ready descriptors in

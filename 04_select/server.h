@@ -19,8 +19,8 @@
 #include <unordered_map>
 #include <utility>
 
-// No client and no signal must wait for long. So there are limits to what we do
-// in one round of the event loop.
+// No client and no signal may be kept waiting for long. So there are limits to
+// what we do in one round of the event loop.
 
 // At most this many ready descriptors have their turn.
 constexpr int max_served = 256;
@@ -127,7 +127,7 @@ private:
         }
         // The event may be stale: since the wait, we may have closed the
         // connection, because its time was up. Another client may even have its
-        // number now. Then the first call just says EAGAIN.
+        // number now. Then the first call says EAGAIN, or reads what has come.
         const auto found = by_descriptor_.find(fd);
         if (found != by_descriptor_.end()) {
             serve_client(found->second);
@@ -148,9 +148,10 @@ private:
             // More clients may wait in the backlog.
             poller_.again(listener_.get());
         } catch (const std::exception& error) {
-            // We are out of descriptors or memory. At worst, this has cost the
-            // client at hand. The next ones wait in the backlog. If we went on
-            // at once, we would fail again, and spin.
+            // We are out of descriptors or memory. If accept4() has failed, the
+            // client is still in the backlog. If admit() has failed, its
+            // connection has been closed. If we went on now, we would fail
+            // again, and spin.
             console_.complain(reason_of(error));
             pause_accepting();
         }
@@ -193,14 +194,15 @@ private:
     // ---- One client's turn --------------------------------------------------
 
     // Gives a client its turn: makes its calls, looks at its deadline, and
-    // tells the poller what it waits for next. Removes the client if it is
-    // over.
+    // tells the poller what it waits for next. Removes the client if its
+    // connection is over.
     void serve_client(Place place) {
         Connection& connection = *place;
         const auto deadline_before = connection.deadline();
         try {
-            // The client may have been in time, while we were busy elsewhere.
-            // So its deadline counts only if it had passed before the calls.
+            // We make the calls first. While we were busy, the client may have
+            // sent something in time that we have not read yet. `now` is from
+            // before the calls, so that their time does not count.
             const auto now = Clock::now();
             make_calls(connection);
             if (is_late(connection, now)) {

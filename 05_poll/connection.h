@@ -25,12 +25,12 @@
 #include <string_view>
 #include <utility>
 
-// The kernel can send a response of at most this size even if the client does
-// not read. A longer one may have to wait until it reads.
+// A response of at most this size fits into the receive buffer of the client's
+// kernel. So the kernel can send it even if the client does not read.
 constexpr std::size_t short_response = 1024; // bytes
 // When the response is sent, we read at most this much more from a client.
 constexpr std::size_t most_drained = 64'000'000; // bytes
-// We read this much of it at once.
+// One recv() in drain() reads at most this much.
 constexpr std::size_t drain_size = 16384; // bytes
 
 enum class State {
@@ -101,8 +101,9 @@ public:
         } else if (is_blocked_ && !has_taken_more()) {
             throw std::runtime_error("the client does not read");
         } else {
-            // The client still takes its response. Or its last call was not
-            // blocked. Then we are late, not the client. It gets more time.
+            // The client gets more time. Either it still takes its response, or
+            // our last call for it was not blocked. Then we are late, not the
+            // client.
             deadline_ = options_.new_deadline();
         }
     }
@@ -117,7 +118,8 @@ public:
 
 private:
     // Like recv(), but this returns 0 after a reset, too, because the client
-    // sends no more then. Returns -1 if the call has read nothing.
+    // sends no more then. Returns -1 if there is nothing to read yet, or if a
+    // signal has interrupted the call.
     ssize_t receive(std::span<char> buffer) {
         const ssize_t n =
             ::recv(socket_.get(), buffer.data(), buffer.size(), 0);
@@ -188,7 +190,7 @@ private:
     }
 
     void finish_response() {
-        // This sends the end of file behind the last bytes. close() would send
+        // This sends the end of file after the last bytes. close() would send
         // a reset instead if there were unread input. shutdown() can only fail
         // if the client has left, and then there is nothing to do.
         ::shutdown(socket_.get(), SHUT_WR);

@@ -34,14 +34,15 @@ public:
         if (size > entries_.size()) {
             entries_.resize(size, unused);
         }
-        // All descriptors may be ready at once.
+        // All descriptors may be ready at the same time.
         ready_.reserve(entries_.capacity());
     }
 
-    // From now on, wait() waits for this.
+    // From now on, wait() waits until the descriptor is ready for this.
     void watch(int fd, Want want) {
-        // With Want::nothing, too, the entry keeps its descriptor. Otherwise a
-        // forget() of another one could cut it off the end.
+        // Even with Want::nothing the entry keeps its descriptor. If it were
+        // -1, a forget() of another descriptor could remove the entry from the
+        // end of the array.
         pollfd entry{fd, 0, 0};
         if (want == Want::read) {
             entry.events = POLLIN;
@@ -73,7 +74,7 @@ public:
         const timespec limit = time_until(until);
         // Signals get through during the wait only, and end it. So none is
         // missed: one that comes between is_stopping() and the wait ends the
-        // wait at once.
+        // wait immediately.
         sigset_t none;
         ::sigemptyset(&none);
         const int n = ::ppoll(entries_.data(), entries_.size(), &limit, &none);

@@ -1,8 +1,8 @@
 // 06, the bare idea: epoll instead of poll(). The kernel keeps the list of
 // descriptors, and returns only those that are ready. So nobody has to search
 // the others. This is Example 3 of the article "How To Use Linux epoll with
-// Python", call by call. (Like the article, it closes in two steps: shutdown(),
-// and close() when epoll has reported that.)
+// Python", call by call. (Like the article, it closes in two steps. It calls
+// shutdown(), and when epoll has reported EPOLLHUP, it calls close().)
 //
 //   $ g++ -std=c++20 bare.cpp -o bare
 //   $ ./bare                                           (Ctrl-C ends it)
@@ -14,18 +14,19 @@
 // curl and top from a third one. Start the program again for each.)
 //   - A client says nothing. It keeps its descriptor forever:
 //       sleep 60 < /dev/tcp/127.0.0.1/8080
-//   - A client sends no blank line. The program keeps everything, and searches
-//     it from the start again and again:
+//   - A client sends no blank line. The program keeps all that it sends. After
+//     each piece it searches all of it for a blank line:
 //       yes | head -c 100M > /dev/tcp/127.0.0.1/8080
 //   - A client leaves before its request is complete. Its socket stays ready,
 //     recv() returns 0 each time, and the loop spins at 100 % CPU:
 //       printf GET > /dev/tcp/127.0.0.1/8080
 //   - A client resets its connection (here by SO_LINGER with a time of 0). Then
-//     recv() fails, or send(), and that ends the program for all clients:
+//     recv() or send() fails, and that ends the program for all clients:
 //       python3 -c 'from socket import *; c = create_connection(("localhost",
 //       8080)); c.setsockopt(SOL_SOCKET, SO_LINGER, bytes([1] + 7 * [0]))'
-//   - There are more clients than descriptors (the numbers of open files and
-//     sockets). accept4() fails, and that ends the program for all clients:
+//   - There are more clients than descriptors. (A descriptor is the number by
+//     which a program knows an open file or socket.) accept4() fails, and that
+//     ends the program for all clients:
 //       (ulimit -n 8; ./bare)                          (in the first terminal)
 //       for i in {1..8}; do sleep 60 < /dev/tcp/127.0.0.1/8080 & done
 //   - Ctrl-Z stops the program, and fg should let it go on. But epoll_wait()
@@ -50,7 +51,8 @@ const std::string response =
     "Content-Type: text/plain\r\nContent-Length: 13\r\n\r\n"
     "Hello, world!";
 
-// A call that fails returns -1. Then this says why, and ends the program.
+// If a call has failed, it has returned -1. Then this prints why, and ends the
+// program.
 void check(long result, const char* call) {
     if (result == -1) {
         perror(call);

@@ -42,7 +42,7 @@ public:
         }
     }
 
-    // From now on, wait() waits for this.
+    // From now on, wait() waits until the descriptor is ready for this.
     void watch(int fd, Want want) {
         Slot& slot = slot_of(fd);
         // We need not tell the kernel what it knows.
@@ -87,7 +87,7 @@ public:
         const int limit = milliseconds_until(until);
         // Signals get through during the wait only, and end it. So none is
         // missed: one that comes between is_stopping() and the wait ends the
-        // wait at once.
+        // wait immediately.
         sigset_t none;
         ::sigemptyset(&none);
         const int n =

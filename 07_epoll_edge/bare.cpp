@@ -56,7 +56,8 @@ const std::string response =
     "Content-Type: text/plain\r\nContent-Length: 13\r\n\r\n"
     "Hello, world!";
 
-// A call that fails returns -1. Then this says why, and ends the program.
+// If a call has failed, it has returned -1. Then this prints why, and ends the
+// program.
 void check(long result, const char* call) {
     if (result == -1) {
         perror(call);

@@ -2,7 +2,8 @@
 //
 // New since 06_epoll_level: a wait reports a descriptor when it becomes ready,
 // but not again because it still is. So we go on until a call says EAGAIN. If
-// we stop before, to be fair, poller.h remembers it. And --defer-accept is new.
+// we stop earlier, so that the other clients get their turn, poller.h remembers
+// the descriptor. And --defer-accept is new.
 //
 //   $ ./tour run 07
 //   07_epoll_edge: listening on http://0.0.0.0:8080/
@@ -43,10 +44,10 @@ void stop(int /*signal*/) {
 void handle_signals() {
     ::signal(SIGINT, stop);
     ::signal(SIGTERM, stop);
-    // Without this, send() to a client that has left would end the program.
+    // Without this, send() to a client that has left could end the program.
     ::signal(SIGPIPE, SIG_IGN);
-    // From now on these two are blocked: they get through to stop() only while
-    // Poller::wait() waits. Until then they are pending.
+    // From now on SIGINT and SIGTERM are blocked: they get through to stop()
+    // only while Poller::wait() waits. Until then they are pending.
     sigset_t blocked;
     ::sigemptyset(&blocked);
     ::sigaddset(&blocked, SIGINT);
@@ -54,7 +55,7 @@ void handle_signals() {
     check(::sigprocmask(SIG_SETMASK, &blocked, nullptr), "sigprocmask");
 }
 
-// If a client is ready, a wait returns at once, and a signal stays pending.
+// If a client is ready, a wait does not sleep, and a signal stays pending.
 // Under load this can happen in every round. So we also look for signals that
 // are pending.
 bool is_stopping() {
@@ -83,8 +84,9 @@ void bind_to_address(int listener, const Options& options) {
     check(::bind(listener, pointer, sizeof address), what.c_str());
 }
 
-// About this much of a response may wait in the kernel until it can be sent. By
-// default it could be megabytes for each client that reads nothing.
+// For TCP_NOTSENT_LOWAT. About this much of a response may wait in the kernel
+// until it can be sent. Without this limit, it could be megabytes for each
+// client that reads nothing.
 constexpr int max_unsent = 256 * 1024; // bytes
 
 // Makes the listener, a socket that only accepts connections. The connections
@@ -95,18 +97,18 @@ Fd listen_on(const Options& options) {
     const int type = SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
     const int fd = ::socket(AF_INET, type, 0);
     Fd listener(check(fd, "socket"));
-    // This lets us restart at once. The kernel remembers a connection for a
-    // minute after we have closed it (the state is called TIME_WAIT). Without
+    // This lets us restart immediately. The kernel remembers a connection for
+    // a minute after we have closed it (the state is called TIME_WAIT). Without
     // this option, bind() would fail for that long.
     set_option(listener.get(), SOL_SOCKET, SO_REUSEADDR, 1);
     set_option(listener.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, max_unsent);
     bind_to_address(listener.get(), options);
     set_segment_options(listener.get());
     if (defer_accept) {
-        // The kernel rounds this up to 1, 3, 7, 15, ... seconds. Then it hands
-        // over even a client that has said nothing. If it stays silent for our
-        // timeout, too, it gets its 408. We add 1, because 0 would turn the
-        // option off.
+        // The kernel rounds this up to 1, 3, 7, 15, ... seconds. After that
+        // time it hands over even a client that has said nothing. If it stays
+        // silent for our timeout, too, it gets its 408. We add 1, because 0
+        // would turn the option off.
         const int seconds = static_cast<int>(options.timeout) + 1;
         set_option(listener.get(), IPPROTO_TCP, TCP_DEFER_ACCEPT, seconds);
     }

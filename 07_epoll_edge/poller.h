@@ -45,7 +45,7 @@ public:
         again_.reserve(slots_.capacity());
     }
 
-    // From now on, wait() waits for this.
+    // From now on, wait() waits until the descriptor is ready for this.
     void watch(int fd, Want want) {
         Slot& slot = slot_of(fd);
         // We need not tell the kernel what it knows.
@@ -105,7 +105,7 @@ public:
         }
         // Signals get through during the wait only, and end it. So none is
         // missed: one that comes between is_stopping() and the wait ends the
-        // wait at once.
+        // wait immediately.
         sigset_t none;
         ::sigemptyset(&none);
         const int n =

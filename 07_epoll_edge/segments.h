@@ -20,8 +20,8 @@ inline std::size_t chunk_bytes = std::numeric_limits<std::size_t>::max();
 // If this is set, the kernel holds back segments that are not full, until
 // shutdown() ends the response.
 inline bool tcp_cork = false;
-// If this is set, the kernel sends each chunk at once, even if the client has
-// not acknowledged the one before.
+// If this is set, the kernel sends each chunk without delay, even if the client
+// has not acknowledged the one before.
 inline bool tcp_nodelay = false;
 
 inline void add_segment_options(CLI::App& app) {
@@ -41,8 +41,9 @@ inline void set_segment_options(int listener) {
     }
 }
 
-// Call this before the first byte of a response. The article turns the option
-// off again after the last one, to let the rest go. Here shutdown() does that.
+// Call this before the first byte of a response. After the last byte, the
+// article turns the option off again, so that the kernel sends what it still
+// holds back. Here shutdown() has that effect.
 inline void hold_back_segments(int socket) {
     if (tcp_cork) {
         set_option(socket, IPPROTO_TCP, TCP_CORK, 1);

@@ -624,8 +624,10 @@ TEST(DocsSymptoms, AreShownBySomethingThatRuns) {
         std::smatch match;
         const bool by_test = std::regex_search(shown, match, test) && tests.contains(match[1]);
         const bool by_command = std::regex_search(shown, command);
-        bool by_block = false;
-        if (std::regex_search(shown, match, block)) {
+        // "The block below" is in the same entry.
+        bool by_block = shown.find("block below") != std::string::npos &&
+                        runs_in_section(page, anchor_of(symptom));
+        if (!by_block && std::regex_search(shown, match, block)) {
             const auto file =
                 match[1].length() == 0 ? page.file : page.file.parent_path() / match[1].str();
             by_block = runs_in_section(read_page(file), match[2]);

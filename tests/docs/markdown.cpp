@@ -23,7 +23,8 @@ std::vector<Place> matches(const std::vector<Place>& prose, const std::regex& ex
     return found;
 }
 
-/// A heading as it is named in a link: GitHub leaves out what is no letter, digit, "-" or "_".
+} // namespace
+
 std::string anchor_of(const std::string& heading) {
     std::string anchor;
     for (const char letter : heading) {
@@ -34,8 +35,6 @@ std::string anchor_of(const std::string& heading) {
     }
     return anchor;
 }
-
-} // namespace
 
 std::vector<Place> Page::code_spans() const {
     static const std::regex span{"`([^`]+)`"};

@@ -44,6 +44,9 @@ struct Page {
     std::pair<std::size_t, std::size_t> section(const std::string& anchor) const;
 };
 
+/// A heading as it is named in a link: GitHub leaves out what is no letter, digit, "-" or "_".
+std::string anchor_of(const std::string& heading);
+
 Page read_page(const std::filesystem::path& file);
 
 /// README.md and docs/*.md, in this order, by name.
