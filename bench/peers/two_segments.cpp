@@ -1,4 +1,4 @@
-// 07 without MSG_MORE. The end of its connections is then a segment of its own, as that of nginx is.
+// 07 without MSG_MORE. The end of its connections is then a segment of its own, like that of nginx.
 #include <sys/socket.h>
 
 #undef MSG_MORE
