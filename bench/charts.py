@@ -264,7 +264,7 @@ def highest(data: Data, most_x: int) -> int:
     rows = [row for row in data["rows"] if row[0] <= most_x]
     most = max(value for row in rows for value in row[1:] if value is not None)
     ten = 10 ** (len(str(int(most))) - 1)
-    return next(n * ten for n in (1, 2, 5, 10) if n * ten >= most)
+    return next(int(n * ten) for n in (1, 2, 2.5, 5, 10) if n * ten >= most)
 
 
 def grid(plot: Plot, x_step: int, x_name: str) -> Iterator[str]:

@@ -324,7 +324,7 @@ def idle_result(rounds: dict[str, dict[int, list[float]]], redone: list[str]) ->
             ("06: CPU at 10,000 idle × none", grown("06_epoll_level", 10000, 0), "<=", 1.10),
             ("07: CPU at 10,000 idle × none", grown("07_epoll_edge", 10000, 0), "<=", 1.10),
             ("05: CPU at 10,000 idle × none", grown("05_poll", 10000, 0), ">", 5),
-            ("05: CPU at 2,500 idle × 1,000", grown("05_poll", 2500, 1000), ">", 1.5),
+            ("05: CPU at 5,000 idle × 1,000", grown("05_poll", 5000, 1000), ">", 2),
         ]
     return Result(
         "CPU time per request as idle clients grow",

@@ -255,7 +255,7 @@ TEST(HouseStyleOfTests, ReadmeLeadsToEveryFile) {
 
 /// What `./tour` and its commands say that they need, as names of packages.
 std::set<std::string> packages_needed() {
-    static const std::regex need{R"(\n +'[^'|]+\|([^'|]+)\|)"};
+    static const std::regex need{R"((?:\n +|=\()'[^'|]+\|([^'|]+)\|)"};
     std::set<std::string> packages;
     std::string text = read_file(fs::path{SOURCE_DIR} / "tour");
     for (const char* folder : {"bench", "docs", "tests"})
