@@ -1,9 +1,8 @@
 // 03_threaded: a thread for each client.
 //
 // New since 02_blocking_loop: each client has a thread of its own, so a slow
-// client holds up only that thread. The class Threads is new. conversation.h is
-// the same as in 02. And on SIGINT or SIGTERM, the program now ends its threads
-// before it ends itself.
+// client holds up only that thread. See the class Threads. And on SIGINT or
+// SIGTERM, the program now ends its threads before it ends itself.
 //
 //   $ ./tour run 03
 //   03_threaded: listening on http://0.0.0.0:8080/

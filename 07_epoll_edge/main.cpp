@@ -1,16 +1,15 @@
 // 07_epoll_edge: one thread for all clients, with edge-triggered epoll.
 //
 // New since 06_epoll_level: a wait reports a descriptor when it becomes ready,
-// but not again because it still is. So we go on until a call says EAGAIN. If
-// we stop earlier, so that the other clients get their turn, poller.h remembers
-// the descriptor. And --defer-accept is new.
+// but not again because it still is. So we go on until EAGAIN. If a client's
+// turn ends before that, poller.h remembers it. And --defer-accept is new.
 //
 //   $ ./tour run 07
 //   07_epoll_edge: listening on http://0.0.0.0:8080/
 //   $ curl http://127.0.0.1:8080/                      (in a second terminal)
 //   Hello, world!
 //
-// Read poller.h. Apart from --defer-accept, little else has changed.
+// Read poller.h. Little else has changed.
 //
 // Limit: one thread uses one CPU. The next step would be several such loops,
 // each with a listener of its own (SO_REUSEPORT in socket(7)).

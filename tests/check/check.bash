@@ -7,10 +7,14 @@ source tests/fuzz/fuzz.bash
 source tests/mistakes/break.bash
 # shellcheck source=tests/mutants/mutate.bash
 source tests/mutants/mutate.bash
+# shellcheck source=docs/site/read.bash
+source docs/site/read.bash
 
 needs_to_check=( # those of Debian 12: another version of most of them has another opinion
     "${needs_to_fuzz[@]}"
     "${needs_to_mutate[@]}"
+    "${needs_to_read[@]}"
+    'chromium|chromium|Chromium'
     'clang-format-14|clang-format-14|clang-format 14'
     'clang-tidy-14|clang-tidy-14|clang-tidy 14'
     '32 bits|g++-multilib|g++ for programs of 32 bits'
@@ -44,7 +48,7 @@ check() {
     find_steady
     set_sanitizer_options
     step_with clang-format-14 -- "Formatting" "clang-format-14 --dry-run -Werror $ours"
-    step_with shellcheck -- "Shell scripts" "shellcheck -x tour .ci/run tests/check/fresh tests/mistakes/run"
+    step_with shellcheck -- "Shell scripts" "shellcheck -x tour .ci/run docs/site/test.bash tests/check/fresh tests/mistakes/run"
     step_with 'black 23' -- "Python, its format" "black --quiet --check --line-length 100 $python"
     step_with pyflakes3 mypy -- "Python" "pyflakes3 $python && mypy --no-error-summary --cache-dir=/dev/null \
         --namespace-packages --explicit-package-bases $python"
@@ -70,6 +74,12 @@ check() {
     suite_on asan "g++ with AddressSanitizer and UndefinedBehaviorSanitizer"
     suite_on tsan "g++ with ThreadSanitizer"
     if has clang++-14; then suite_on clang "clang 14"; else skip "The suite with clang" "without clang++-14"; fi
+    if has node && has npm && has chromium; then
+        install_libraries
+        step "The pages, in a browser" "docs/site/test.bash generator && docs/site/test.bash browser"
+    else
+        skip "The pages, in a browser" "without node, npm and chromium"
+    fi
     step "A fault at every system call" "build/bin/stage_tests --gtest_brief=1 --gtest_filter=Faults*:Injection*"
     step "Classic mistakes: is each one noticed?" "tests/mistakes/run --all"
     step_with clang++-14 clang.cindex -- "Small changes${changes:+, 20 of them}: are they noticed?" \

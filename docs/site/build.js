@@ -1,0 +1,126 @@
+// Builds the site in build/site/ from the Markdown and the sources as they are. Run: npm run build
+import fs from 'node:fs';
+import path from 'node:path';
+import MiniSearch from 'minisearch';
+
+import { colourRules } from './lib/code.js';
+import { calls } from './lib/calls.js';
+import { sitesOf } from './lib/changes.js';
+import { Page } from './lib/markdown.js';
+import { folderPage, lessonPage, sourcePage, textPage } from './lib/template.js';
+import * as tree from './lib/tree.js';
+
+const here = path.join(tree.root, 'docs/site');
+
+/** The folders that lead to a file, each with its address. */
+function pathTo(file) {
+    const folders = file.split('/').slice(0, -1);
+    return folders.map((name, index) => [name, tree.addressOf(folders.slice(0, index + 1).join('/'))]);
+}
+
+/** The links of a page that lead to a heading that is not there. */
+function deadAnchors(page, byFile) {
+    return page.links
+        .filter(({ file, anchor }) => anchor && byFile.has(file) && !byFile.get(file).anchors.has(anchor))
+        .map(({ file, anchor }) => `${page.file}: ${file} has no heading #${anchor}`);
+}
+
+/** Files and folders that pages refer to, and that are no pages themselves; and what is in the folders. */
+function referredTo(pages) {
+    const known = new Set(pages.map((page) => page.file));
+    const wanted = new Set(pages.flatMap((page) => [...page.links.map((link) => link.file), ...above(page.file)]));
+    for (const call of Object.values(calls)) wanted.add(call.page.split('#')[0]);
+    for (const file of wanted) {
+        for (const folder of above(file)) wanted.add(folder);
+        if (!tree.isFolder(file)) continue;
+        for (const name of tree.entriesOf(file)) wanted.add(path.posix.join(file, name.replace(/\/$/, '')));
+    }
+    const isPage = (file) => known.has(file) || known.has(path.posix.join(file, 'README.md'));
+    return [...wanted].filter((file) => file && !isPage(file));
+}
+
+function above(file) {
+    const folders = path.posix.dirname(file).split('/');
+    return folders[0] === '.' ? [] : folders.map((_, index) => folders.slice(0, index + 1).join('/'));
+}
+
+/** Writes the page of a source file or folder. */
+function writeSource(file) {
+    const address = tree.addressOf(file);
+    if (tree.isPicture(file)) return tree.copy(file);
+    if (tree.isFolder(file)) {
+        const entries = tree.entriesOf(file).map((name) => [name, tree.addressOf(path.posix.join(file, name.replace(/\/$/, '')))]);
+        return tree.write(address, folderPage(address, file, entries, pathTo(file)));
+    }
+    return tree.write(address, sourcePage(address, file, pathTo(file), toPageFrom(address)));
+}
+
+/** How a call in code leads from a page to where it is explained. */
+function toPageFrom(address) {
+    return (target) => {
+        const [file, anchor] = target.split('#');
+        return tree.relative(address, tree.addressOf(file)) + (anchor ? `#${anchor}` : '');
+    };
+}
+
+function searchIndex(pages) {
+    const index = new MiniSearch({ fields: ['heading', 'title', 'words'], storeFields: ['heading', 'title', 'address'] });
+    const sections = pages.flatMap((page) =>
+        page.sections.map(({ text, anchor, words }) => ({
+            id: `${page.address}#${anchor}`, address: `${page.address}#${anchor}`, heading: text, title: page.title, words,
+        })),
+    );
+    index.addAll(sections);
+    return JSON.stringify(index);
+}
+
+/** The recordings, and where the recorded calls are in the code, for the replay. */
+function writeRecordings() {
+    const recordings = {};
+    const sites = {};
+    for (const stage of tree.stages) {
+        recordings[stage] = JSON.parse(tree.read(`docs/figures/${stage}_timeline.json`));
+        const recorded = recordings[stage].threads.flatMap(({ calls: made }) => made.map(({ call }) => call));
+        sites[stage] = sitesOf(stage, new Set(recorded));
+    }
+    const text = `window.recordings = ${JSON.stringify(recordings)};\nwindow.callSites = ${JSON.stringify(sites)};\n`;
+    tree.write('assets/recordings.js', text);
+}
+
+function writeAssets(pages) {
+    for (const name of fs.readdirSync(path.join(here, 'client'))) {
+        tree.write(`assets/${name}`, fs.readFileSync(path.join(here, 'client', name), 'utf8'));
+    }
+    fs.appendFileSync(path.join(tree.output, 'assets/style.css'), colourRules());
+    const library = fs.readFileSync(path.join(here, 'node_modules/minisearch/dist/umd/index.js'), 'utf8');
+    tree.write('assets/search-index.js', `${library}\nwindow.searchIndex = ${JSON.stringify(searchIndex(pages))};\n`);
+    writeRecordings();
+    tree.write('assets/calls.js', `window.calls = ${JSON.stringify(calls)};\n`);
+}
+
+/** Builds everything. Returns what is wrong, in words; then nothing has been written. */
+export function build() {
+    const pages = tree.pages().map((file) => new Page(file));
+    const byFile = new Map(pages.map((page) => [page.file, page]));
+    const problems = pages.flatMap((page) => [...page.problems, ...deadAnchors(page, byFile)]);
+    for (const [name, call] of Object.entries(calls)) {
+        const [file, anchor] = call.page.split('#');
+        if (!byFile.get(file) || (anchor && !byFile.get(file).anchors.has(anchor))) problems.push(`${name}: there is no ${call.page}`);
+    }
+    if (problems.length) return problems;
+    fs.rmSync(tree.output, { recursive: true, force: true });
+    for (const page of pages) {
+        const toPage = toPageFrom(page.address);
+        tree.write(page.address, page.stage ? lessonPage(page, pathTo(page.file), toPage) : textPage(page, pathTo(page.file)));
+    }
+    for (const file of referredTo(pages)) writeSource(file);
+    writeAssets(pages);
+    return [];
+}
+
+if (process.argv[1] === path.join(here, 'build.js')) {
+    const problems = build();
+    for (const problem of problems) console.error(problem);
+    if (problems.length) process.exit(1);
+    console.log(path.join(tree.output, 'index.html'));
+}

@@ -1,0 +1,176 @@
+// The pages around what is in their middle.
+import { callsOfBare, changesSince } from './changes.js';
+import { colour, languageOf } from './code.js';
+import { escape, lineId } from './markdown.js';
+import { filesOf, read, relative, stages } from './tree.js';
+
+const base = (file) => file.split('/').pop();
+
+/** A whole page. `address` is its own, from which all links lead. */
+export function whole({ address, title, body, kind, path = [], scripts = [] }) {
+    const to = (target) => relative(address, target);
+    const trail = path.map(([name, target]) => `<a href="${to(target)}">${escape(name)}</a>`).join(' / ');
+    return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${escape(title)}</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="${to('assets/style.css')}">
+<script src="${to('assets/theme.js')}"></script>
+</head>
+<body class="${kind}" data-root="${to('index.html').replace(/index\.html$/, '')}">
+<a class="skip" href="#content">To the text</a>
+<header>
+<nav aria-label="Site"><a href="${to('index.html')}">Many clients, one program</a>
+<a href="${to('docs/index.html')}">All pages</a>
+<a href="${to('docs/reference/symptoms.html')}">Symptoms</a>
+<span class="trail">${trail}</span></nav>
+<search class="search" hidden>
+<label for="query">Search</label>
+<input id="query" type="search" autocomplete="off" placeholder="an error, a call, a word">
+<ol id="hits" hidden></ol>
+</search>
+<button id="theme" type="button" hidden>Dark</button>
+</header>
+${body}
+<script src="${to('assets/search.js')}" defer></script>
+${scripts.map((name) => `<script src="${to(`assets/${name}`)}" defer></script>`).join('\n')}
+</body>
+</html>
+`;
+}
+
+/** The headings of the second level, and of the third where asked for. */
+function contents(page, depth) {
+    const shown = page.headings.filter(({ level }) => level >= 2 && level <= depth);
+    if (shown.length < 3) return '';
+    const items = shown.map(
+        ({ level, text, anchor }) => `<li class="level-${level}"><a href="#${anchor}">${escape(text)}</a></li>`,
+    );
+    return `<details class="contents"><summary>On this page</summary><ol>${items.join('')}</ol></details>`;
+}
+
+/** The lessons before and after this one. */
+function neighbours(page, label) {
+    const at = stages.indexOf(page.stage);
+    const link = (stage, word) =>
+        stage ? `<a rel="${word}" href="${stage}.html">${word === 'prev' ? '← ' : ''}${stage}${word === 'next' ? ' →' : ''}</a>` : '<span></span>';
+    return `<nav class="neighbours" aria-label="${label}">${link(stages[at - 1], 'prev')}${link(stages[at + 1], 'next')}</nav>`;
+}
+
+/** A page of text alone. */
+export function textPage(page, path) {
+    const body = `<main id="content"><article>${contents(page, 3)}${page.html}</article></main>`;
+    const scripts = page.file.endsWith('/comparison.md') ? ['comparison.js'] : [];
+    return whole({ address: page.address, title: page.title, body, kind: 'text', path, scripts });
+}
+
+/** What the replay of a stage's recording is made of; the script fills it. */
+function replay(stage) {
+    const others = stages.filter((other) => other !== stage).map((other) => `<option>${other}</option>`);
+    return `<section class="replay" data-stage="${stage}" aria-label="The recorded run" hidden>
+<p>The same run, moment by moment. It was recorded under strace. The phases, the queue and the lists follow from it.</p>
+<div class="controls">
+<button type="button" data-part="play" aria-pressed="false">Play</button>
+<button type="button" data-part="back" aria-label="One step back">◀</button>
+<button type="button" data-part="on" aria-label="One step on">▶</button>
+<label>Moment <input type="range" data-part="slider" min="0" max="345" step="0.1" value="0"></label>
+<output data-part="clock">0.0 ms</output>
+<label>beside <select data-part="other"><option value="">no other stage</option>${others.join('')}</select></label>
+</div>
+<div class="stages" data-part="stages"></div>
+</section>`;
+}
+
+/** The text of a lesson, with the replay below the picture of the recording. */
+const withReplay = (page) =>
+    page.html.replace(/<p><a class="picture"[^>]*timeline\.svg.*?<\/p>/s, (picture) => picture + replay(page.stage));
+
+/** A lesson, and beside it the code of its stage. */
+export function lessonPage(page, path, toPage) {
+    const body = `<div class="room">
+<main id="content"><article>${neighbours(page, 'Lessons')}${contents(page, 2)}${withReplay(page)}${neighbours(page, 'Lessons, at the end')}</article></main>
+<aside class="pane" aria-label="The code of this stage">${pane(page, toPage)}</aside>
+</div>`;
+    const scripts = ['room.js', 'replay.js'];
+    return whole({ address: page.address, title: page.title, body, kind: 'lesson', path, scripts });
+}
+
+function pane(page, toPage) {
+    const files = filesOf(page.stage);
+    const changes = changesSince(page.stage);
+    const views = [
+        ['code', 'The code'],
+        ...(changes.length ? [['changes', `What changed since ${stages[stages.indexOf(page.stage) - 1]}`]] : []),
+        ['bare-main', 'From the bare program to the server'],
+    ];
+    const choice = views.map(([value, name]) => `<option value="${value}">${escape(name)}</option>`).join('');
+    return `<div class="tools" hidden>
+<label>Show <select id="view">${choice}</select></label>
+<label><input id="hold" type="checkbox"> Hold the code</label>
+<div class="tabs" role="tablist" aria-label="Files"></div>
+</div>
+<div class="view" id="view-code">${files.map((file, index) => codeFile(page, file, index === 0, toPage)).join('\n')}</div>
+${changes.length ? `<div class="view" id="view-changes">${changes.map((change) => changedFile(page, change)).join('\n')}</div>` : ''}
+<div class="view" id="view-bare-main">${bareAndMain(page)}</div>`;
+}
+
+/** A file of the stage. In its margin, a mark leads to each block of the lesson that shows a part. */
+function codeFile(page, file, open, toPage) {
+    const marks = new Map();
+    for (const block of page.blocks) {
+        if (block.file === file && !marks.has(block.first)) marks.set(block.first, block.id);
+    }
+    const html = colour(read(file), languageOf(file), {
+        prefix: `${base(file)}-L`,
+        links: toPage,
+        mark(line, number) {
+            const block = marks.get(number);
+            if (!block) return;
+            line.children.unshift({
+                type: 'element',
+                tagName: 'a',
+                properties: { class: 'explained', href: `#${block}`, title: 'The lesson explains this', 'aria-label': 'Where the lesson explains this' },
+                children: [{ type: 'text', value: '¶' }],
+            });
+        },
+    });
+    return `<details class="file" data-file="${file}"${open ? ' open' : ''}><summary>${base(file)}</summary>${html}</details>`;
+}
+
+function changedFile(page, { file, old, hunks }) {
+    const title = `<summary>${base(file)}</summary>`;
+    if (!old) return `<details class="file" open>${title}<p>This file is new.</p></details>`;
+    if (!hunks.length) return `<details class="file" open>${title}<p>Nothing changed.</p></details>`;
+    const parts = hunks.map(
+        ({ first, lines }) =>
+            `<p class="place"><a class="to-code" href="#${lineId(file, first)}">line ${first}</a></p>${colour(lines.join('\n'), 'diff')}`,
+    );
+    return `<details class="file" open>${title}${parts.join('\n')}</details>`;
+}
+
+function bareAndMain(page) {
+    const rows = callsOfBare(page.stage).map(({ name, line, text, places }) => {
+        const bare = `${page.stage}/bare.cpp`;
+        const there = places.map(({ file, line: number }) => `<a class="to-code" href="#${lineId(file, number)}">${base(file)}, ${number}</a>`);
+        return `<tr><td><a class="to-code" href="#${lineId(bare, line)}">${line}</a></td><td><code>${escape(text)}</code></td><td>${there.join('<br>') || `no ${name}()`}</td></tr>`;
+    });
+    return `<p>Each call of the bare program, and where the server makes it.</p>
+<div class="table" tabindex="0"><table><thead><tr><th>bare.cpp</th><th>the line</th><th>in the server</th></tr></thead><tbody>${rows.join('\n')}</tbody></table></div>`;
+}
+
+/** A source file on a page of its own. */
+export function sourcePage(address, file, path, toPage) {
+    const html = colour(read(file), languageOf(file), { prefix: 'L', links: toPage });
+    const body = `<main id="content"><h1>${escape(file)}</h1>${html}</main>`;
+    return whole({ address, title: file, body, kind: 'source', path });
+}
+
+/** A folder: what is in it. */
+export function folderPage(address, folder, entries, path) {
+    const items = entries.map(([name, target]) => `<li><a href="${relative(address, target)}">${escape(name)}</a></li>`);
+    const body = `<main id="content"><article><h1>${escape(folder)}</h1><ul>${items.join('\n')}</ul></article></main>`;
+    return whole({ address, title: folder, body, kind: 'text', path });
+}

@@ -1,0 +1,158 @@
+// What the generator makes of pages, right ones and wrong ones.
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
+import { before, test } from 'node:test';
+import vm from 'node:vm';
+import zlib from 'node:zlib';
+
+import { build } from '../build.js';
+import { changesSince, callsOfBare } from '../lib/changes.js';
+import { definitionOf, linesOf, placeOf } from '../lib/code.js';
+import { anchorOf, Page } from '../lib/markdown.js';
+import { filesBelow, output, stages } from '../lib/tree.js';
+
+const problemsOf = (text) => new Page('docs/06_epoll_level.md', text).problems;
+
+before(() => assert.deepEqual(build(), []));
+
+test('a link to a file that is not there is a problem', () => {
+    assert.match(problemsOf('[x](nowhere.md)')[0], /there is no docs\/nowhere\.md/);
+    assert.deepEqual(problemsOf('[x](README.md), [y](https://example.org/)'), []);
+});
+
+test('a picture that is not there is a problem', () => {
+    assert.match(problemsOf('![x](figures/nothing.svg)')[0], /there is no docs\/figures\/nothing\.svg/);
+});
+
+test('a function that is not there is a problem', () => {
+    assert.match(problemsOf('`06_epoll_level/poller.h:Poller::fly`')[0], /is not there/);
+    assert.deepEqual(problemsOf('`06_epoll_level/poller.h:Poller::wait`'), []);
+});
+
+test('a test that is not there is a problem', () => {
+    assert.match(problemsOf('`Wire.Flies`')[0], /there is no test Wire\.Flies/);
+    assert.deepEqual(problemsOf('`Wire.OneByteAtATime`'), []);
+});
+
+test('a block whose lines are not in the file is a problem', () => {
+    const block = (line) => `\`\`\`cpp 06_epoll_level/bare.cpp\n${line}\n\`\`\`\n`;
+    assert.match(problemsOf(block('int no_such_line;'))[0], /these lines are not in/);
+    assert.deepEqual(problemsOf(block('#include <sys/epoll.h>')), []);
+});
+
+test('a difference whose lines are not in the newer file is a problem', () => {
+    const block = (line) => `\`\`\`diff 05_poll/bare.cpp 06_epoll_level/bare.cpp\n-x\n+${line}\n\`\`\`\n`;
+    assert.match(problemsOf(block('int no_such_line;'))[0], /these lines are not in/);
+    assert.deepEqual(problemsOf(block('#include <sys/epoll.h>')), []);
+});
+
+test('anchors are those of GitHub', () => {
+    assert.equal(anchorOf('`bind()`: Address, already in use'), 'bind-address-already-in-use');
+    assert.equal(anchorOf('ein … zwei_drei-4'), 'ein--zwei_drei-4');
+});
+
+test('lines are found where they stand together', () => {
+    assert.equal(placeOf(['b', 'c'], ['a', 'b', 'x', 'b', 'c']), 4);
+    assert.equal(placeOf(['b', 'd'], ['a', 'b', 'c', 'd']), 0);
+});
+
+test('definitions are told from calls', () => {
+    const file = '06_epoll_level/server.h';
+    const line = definitionOf(file, 'Server::serve_client');
+    assert.match(fs.readFileSync(path.join(output, '../..', file), 'utf8').split('\n')[line - 1], /void serve_client\(Place place\) \{/);
+    assert.equal(definitionOf(file, 'Server::no_such'), 0);
+});
+
+test('what is shown as changed stands in the new file, where it says', () => {
+    for (const { file, hunks } of stages.flatMap(changesSince)) {
+        for (const { first, lines } of hunks) {
+            const kept = lines.filter((line) => !/^[-\\]/.test(line)).map((line) => line.slice(1));
+            assert.deepEqual(linesOf(file).slice(first - 1, first - 1 + kept.length), kept, file);
+        }
+    }
+    const changed = changesSince('07_epoll_edge').filter(({ hunks }) => hunks.length);
+    assert.ok(changed.some(({ file }) => file.endsWith('/poller.h')));
+    assert.ok(!changed.some(({ file }) => file.endsWith('/connection.h')));
+    assert.deepEqual(changesSince(stages[0]), []);
+});
+
+test('each call of a bare program is beside those of the server', () => {
+    const calls = callsOfBare('06_epoll_level');
+    const wait = calls.find(({ name }) => name === 'epoll_wait');
+    assert.deepEqual(wait.places.map(({ file }) => file), ['06_epoll_level/poller.h']);
+});
+
+/** The state of a stage at a moment, as the replay shows it. */
+function stateAt(stage, time) {
+    const context = vm.createContext({ window: {} });
+    for (const name of ['recordings.js', 'state.js']) {
+        vm.runInContext(fs.readFileSync(path.join(output, 'assets', name), 'utf8'), context);
+    }
+    return JSON.parse(vm.runInContext(`JSON.stringify(stateOf(window.recordings['${stage}'], ${time}))`, context));
+}
+
+test('in 02, B and C wait in the queue while the server waits for A', () => {
+    const state = stateAt('02_blocking_loop', 150);
+    assert.deepEqual(state.queue, ['B', 'C']);
+    assert.equal(state.clients.A, 'pauses in the middle of its request');
+    assert.deepEqual(state.threads, [{ name: 'main', call: 'recv', for: 'A', waits: true }]);
+    assert.equal(state.watched, null);
+});
+
+test('in 03, the threads of B and C have ended while that of A waits', () => {
+    const state = stateAt('03_threaded', 150);
+    assert.deepEqual(state.queue, []);
+    assert.deepEqual(state.threads.map(({ call, waits, ended }) => [call, waits, ended ?? false]), [
+        ['accept4', true, false], ['recv', true, false], ['close', false, true], ['close', false, true],
+    ]);
+});
+
+test('in 06, the server waits for any, and watches the listener and A', () => {
+    const state = stateAt('06_epoll_level', 150);
+    assert.equal(state.clients.B, 'has its answer, and left');
+    assert.deepEqual(state.threads, [{ name: 'main', call: 'epoll_pwait', for: 'any', waits: true }]);
+    assert.deepEqual(state.watched, ['listener', 'A']);
+    assert.deepEqual(state.ready, []);
+});
+
+test('every link of the site leads somewhere', () => {
+    const ids = new Map();
+    const idsOf = (file) => {
+        if (!ids.has(file)) ids.set(file, new Set([...fs.readFileSync(file, 'utf8').matchAll(/ id="([^"]+)"/g)].map((m) => m[1])));
+        return ids.get(file);
+    };
+    for (const name of filesBelow('build/site', '.html')) {
+        const file = path.join(output, '../..', name);
+        const text = fs.readFileSync(file, 'utf8').replace(/<pre[\s\S]*?<\/pre>/g, (pre) => pre.match(/<a [^>]*>/g)?.join('') ?? '');
+        for (const [, target] of text.matchAll(/ (?:href|src)="([^"]+)"/g)) {
+            if (/^(https?|data|mailto):/.test(target)) continue;
+            const [to, anchor] = target.split('#');
+            const there = to ? path.resolve(path.dirname(file), decodeURIComponent(to)) : file;
+            assert.ok(fs.existsSync(there), `${name}: ${target}`);
+            if (anchor) assert.ok(idsOf(there).has(anchor), `${name}: no #${anchor} in ${target}`);
+        }
+    }
+});
+
+test('each recorded call has a place in the code', () => {
+    const context = vm.createContext({ window: {} });
+    vm.runInContext(fs.readFileSync(path.join(output, 'assets/recordings.js'), 'utf8'), context);
+    for (const stage of stages) {
+        const { threads } = context.window.recordings[stage];
+        for (const { call } of threads.flatMap(({ calls }) => calls)) {
+            if (call === 'exit_group') continue;
+            const site = context.window.callSites[stage][call];
+            assert.ok(site, `${stage}: ${call}`);
+            assert.match(linesOf(site.file)[site.line - 1], /::/);
+        }
+    }
+});
+
+test('a page is not too large', () => {
+    for (const stage of stages) {
+        const page = fs.readFileSync(path.join(output, `docs/${stage}.html`));
+        assert.ok(page.length <= 500_000, `${stage}: ${page.length} bytes`);
+        assert.ok(zlib.gzipSync(page).length <= 100_000, `${stage}: ${zlib.gzipSync(page).length} bytes, compressed`);
+    }
+});
