@@ -42,6 +42,33 @@
     choose('code');
     open(files[0]);
 
+    // ---- In one column: only the function at hand, below the text, until the reader opens it ----
+
+    const narrow = matchMedia('(max-width: 1099px)');
+    const fold = document.getElementById('fold');
+    const functions = new Map(files.map((file) => [file, JSON.parse(file.dataset.functions)]));
+
+    function showFolded(folded) {
+        pane.classList.toggle('folded', folded && narrow.matches);
+        fold.hidden = !narrow.matches;
+        fold.setAttribute('aria-expanded', String(!pane.classList.contains('folded')));
+    }
+
+    /** Shows only the function that has this line, if the window is narrow. */
+    function showFunction(file, number) {
+        const [name, first, last] = functions.get(file).find(([, from, to]) => from <= number && number <= to) ?? [];
+        fold.textContent = `The code: ${baseOf(file.dataset.file)}${name ? `, ${name}()` : ''}`;
+        const only = narrow.matches && name !== undefined;
+        file.querySelector('pre').style.counterReset = only ? `line ${first - 1}` : '';
+        file.querySelectorAll('.line').forEach((line, index) => {
+            line.hidden = only && (index + 1 < first || index + 1 > last);
+        });
+    }
+
+    fold.addEventListener('click', () => showFolded(!pane.classList.contains('folded')));
+    narrow.addEventListener('change', () => showFolded(true));
+    showFolded(true);
+
     // ---- Which lines are marked ------------------------------------------------------------
 
     /** Marks lines of a file, and brings them into view in the pane alone. */
@@ -50,6 +77,7 @@
         if (!file) return;
         for (const line of pane.querySelectorAll('.line.marked')) line.classList.remove('marked');
         open(file);
+        showFunction(file, first);
         const lines = [];
         for (let number = first; number <= last; ++number) {
             const line = document.getElementById(`${baseOf(name)}-L${number}`);

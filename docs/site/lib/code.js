@@ -136,3 +136,13 @@ export function functionsOf(files) {
     }
     return found;
 }
+
+/** Each function of a file: its name, and its first and last line. */
+export function rangesOf(file) {
+    const lines = linesOf(file);
+    return [...functionsOf([file])].flatMap(([name, { line }]) => {
+        const indent = lines[line - 1].match(/^ */)[0];
+        const length = lines.slice(line).findIndex((text) => text === `${indent}}` || text === `${indent}};`);
+        return length === -1 ? [] : [[name, line, line + length + 1]];
+    });
+}

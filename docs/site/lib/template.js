@@ -1,6 +1,6 @@
 // The pages around what is in their middle.
 import { callsOfBare, changesSince } from './changes.js';
-import { colour, languageOf } from './code.js';
+import { colour, languageOf, rangesOf } from './code.js';
 import { escape, lineId } from './markdown.js';
 import { filesOf, read, relative, stages } from './tree.js';
 
@@ -107,7 +107,8 @@ function pane(page, toPage) {
         ['bare-main', 'From the bare program to the server'],
     ];
     const choice = views.map(([value, name]) => `<option value="${value}">${escape(name)}</option>`).join('');
-    return `<div class="tools" hidden>
+    return `<button id="fold" type="button" aria-expanded="false" hidden>The code</button>
+<div class="tools" hidden>
 <label>Show <select id="view">${choice}</select></label>
 <label><input id="hold" type="checkbox"> Hold the code</label>
 <div class="tabs" role="tablist" aria-label="Files"></div>
@@ -137,7 +138,8 @@ function codeFile(page, file, open, toPage) {
             });
         },
     });
-    return `<details class="file" data-file="${file}"${open ? ' open' : ''}><summary>${base(file)}</summary>${html}</details>`;
+    const functions = escape(JSON.stringify(rangesOf(file)));
+    return `<details class="file" data-file="${file}" data-functions="${functions}"${open ? ' open' : ''}><summary>${base(file)}</summary>${html}</details>`;
 }
 
 function changedFile(page, { file, old, hunks }) {

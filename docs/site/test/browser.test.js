@@ -199,6 +199,24 @@ describe('in a browser', { skip: program ? false : 'no Chromium here' }, () => {
         await close();
     });
 
+    test('in one column, the code is folded to the function at hand', async () => {
+        const { page, close } = await open(stage06, { viewport: { width: 390, height: 800 } });
+        const fold = page.locator('#fold');
+        await page.locator('figure[data-file$="/poller.h"]').first()
+            .evaluate((element) => scrollTo(0, element.getBoundingClientRect().top + scrollY - 100));
+        await page.waitForFunction(() => document.getElementById('fold').textContent.includes('poller.h, wait()'));
+        assert.ok(!(await page.isVisible('#view-code')));
+        await fold.click();
+        const lines = await page.locator('#view-code .line:visible').allTextContents();
+        assert.match(lines[0], /void wait\(/);
+        assert.match(lines.at(-1), /^ {4}\}$/);
+        const { bottom } = await page.$eval('.pane', (pane) => pane.getBoundingClientRect());
+        assert.ok(bottom <= 800);
+        await fold.click();
+        assert.ok(!(await page.isVisible('#view-code')));
+        await close();
+    });
+
     test('without script both panes are there', async () => {
         const { page, close } = await open(stage06, { javaScriptEnabled: false });
         assert.ok(await page.isVisible('article h2'));
