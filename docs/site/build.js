@@ -3,11 +3,12 @@ import fs from 'node:fs';
 import path from 'node:path';
 import MiniSearch from 'minisearch';
 
-import { colourRules } from './lib/code.js';
+import { colourRules, linesOf } from './lib/code.js';
 import { calls } from './lib/calls.js';
 import { sitesOf } from './lib/changes.js';
 import { Page } from './lib/markdown.js';
 import { folderPage, lessonPage, sourcePage, textPage } from './lib/template.js';
+import { placeOfTest } from './lib/tests.js';
 import * as tree from './lib/tree.js';
 
 const here = path.join(tree.root, 'docs/site');
@@ -21,8 +22,16 @@ function pathTo(file) {
 /** The links of a page that lead to a heading that is not there. */
 function deadAnchors(page, byFile) {
     return page.links
-        .filter(({ file, anchor }) => anchor && byFile.has(file) && !byFile.get(file).anchors.has(anchor))
-        .map(({ file, anchor }) => `${page.file}: ${file} has no heading #${anchor}`);
+        .filter(({ file, anchor }) => anchor && !hasAnchor(byFile, file, anchor))
+        .map(({ file, anchor }) => `${page.file}: ${file} has no #${anchor}`);
+}
+
+/** Whether a page has this heading, or a source file this line. */
+function hasAnchor(byFile, file, anchor) {
+    const page = byFile.get(tree.isFolder(file) ? path.posix.join(file, 'README.md') : file);
+    if (page) return page.anchors.has(decodeURIComponent(anchor));
+    const line = anchor.match(/^L(\d+)$/)?.[1];
+    return line !== undefined && !tree.isFolder(file) && Number(line) <= linesOf(file).length;
 }
 
 /** Files and folders that pages refer to, and that are no pages themselves; and what is in the folders. */
@@ -71,7 +80,7 @@ function searchIndex(pages) {
         })),
     );
     index.addAll(sections);
-    return JSON.stringify(index);
+    return JSON.stringify(index.toJSON());
 }
 
 /** The recordings, and where the recorded calls are in the code, for the replay. */
@@ -91,20 +100,22 @@ function writeAssets(pages) {
     for (const name of fs.readdirSync(path.join(here, 'client'))) {
         tree.write(`assets/${name}`, fs.readFileSync(path.join(here, 'client', name), 'utf8'));
     }
+    // By now everything has been coloured.
     fs.appendFileSync(path.join(tree.output, 'assets/style.css'), colourRules());
     const library = fs.readFileSync(path.join(here, 'node_modules/minisearch/dist/umd/index.js'), 'utf8');
-    tree.write('assets/search-index.js', `${library}\nwindow.searchIndex = ${JSON.stringify(searchIndex(pages))};\n`);
+    tree.write('assets/search-index.js', `${library}\nwindow.searchIndex = ${searchIndex(pages)};\n`);
     writeRecordings();
     tree.write('assets/calls.js', `window.calls = ${JSON.stringify(calls)};\n`);
 }
 
-/** Builds everything. Returns what is wrong, in words; then nothing has been written. */
+/** Builds everything. Returns what is wrong with the pages, in words; then nothing has been written. */
 export function build() {
     const pages = tree.pages().map((file) => new Page(file));
     const byFile = new Map(pages.map((page) => [page.file, page]));
     const problems = pages.flatMap((page) => [...page.problems, ...deadAnchors(page, byFile)]);
     for (const [name, call] of Object.entries(calls)) {
         const [file, anchor] = call.page.split('#');
+        if (!placeOfTest(call.test)) problems.push(`${name}: there is no test ${call.test}`);
         if (!byFile.get(file) || (anchor && !byFile.get(file).anchors.has(anchor))) problems.push(`${name}: there is no ${call.page}`);
     }
     if (problems.length) return problems;
@@ -118,7 +129,7 @@ export function build() {
     return [];
 }
 
-if (process.argv[1] === path.join(here, 'build.js')) {
+if (tree.isMain(import.meta.url)) {
     const problems = build();
     for (const problem of problems) console.error(problem);
     if (problems.length) process.exit(1);

@@ -23,7 +23,9 @@ read_pages() {
     node docs/site/build.js >&3 || die 1 "The pages could not be built; what is wrong with them is above."
     if [[ ${2:-} == --serve ]]; then exec node docs/site/serve.js "$port" 3>&-; fi
     note "Open file://$page in a browser."
-    if [[ -n ${DISPLAY:-}${WAYLAND_DISPLAY:-} ]] && command -v xdg-open >/dev/null; then xdg-open "$page"; fi
+    if [[ -n ${DISPLAY:-}${WAYLAND_DISPLAY:-} ]] && command -v xdg-open >/dev/null; then
+        xdg-open "$page" || note "It did not open by itself."
+    fi
 }
 
 # install_libraries: what the generator and its tests use, as package-lock.json says, into

@@ -1,127 +1,158 @@
-// The recorded run of a stage, step by step, and a second stage on the same clock.
+// The recorded run of a stage, moment by moment, and a second stage on the same clock.
 (() => {
     const slower = 25; // so many times slower than it was
-    const last = 345; // ms of what is shown
+    const least = 350; // ms for which each recorded moment is shown, however soon the next one follows
+    const end = 345; // ms of what is shown
+    const root = document.body.dataset.root;
 
-    for (const place of document.querySelectorAll('.replay')) start(place);
+    /** Loads a script of the site, once. */
+    function load(name) {
+        return new Promise((resolve, reject) => {
+            const script = document.createElement('script');
+            script.src = `${root}assets/${name}`;
+            script.onload = resolve;
+            script.onerror = () => reject(new Error(`${name} could not be loaded`));
+            document.head.append(script);
+        });
+    }
+
+    const percent = (ms) => `${(100 * Math.max(0, Math.min(end, ms))) / end}%`;
+
+    /** An element with this text. */
+    function element(tag, text = '', className = '') {
+        const made = document.createElement(tag);
+        made.textContent = text;
+        made.className = className;
+        return made;
+    }
+
+    /** A client's time, from its connect() to its end: dashed while it waits in the queue. */
+    function lane(recording, { name, events }) {
+        const calls = recording.threads.flatMap((thread) => thread.calls);
+        const accepted = calls.find(({ call, result }) => call === 'accept4' && result === name)?.end;
+        const last = events.at(-1).time;
+        const track = element('div', '', 'track');
+        const bar = (from, to, kind) => {
+            const piece = element('i', '', kind);
+            piece.style.left = percent(from);
+            piece.style.width = `max(4px, ${percent(to - from)})`;
+            track.append(piece);
+        };
+        bar(events[0].time, Math.min(accepted ?? last, last), 'queued');
+        if (accepted !== undefined) bar(accepted, last, 'served');
+        track.append(element('b'));
+        const line = element('div', name, 'lane');
+        line.append(track);
+        return line;
+    }
+
+    /** What a thread does, in words. */
+    function doing(thread) {
+        if (thread.isOver) return 'has ended';
+        if (!thread.call) return 'works';
+        if (!thread.inCall) return `works, after ${thread.call}()`;
+        if (thread.for === 'any') return `in ${thread.call}(), for any of them`;
+        if (thread.for === 'listener') return `in ${thread.call}(), for a client`;
+        return thread.for ? `in ${thread.call}(), for ${thread.for}` : `in ${thread.call}()`;
+    }
+
+    /** The state as rows: a name, some words, and perhaps the place in the code. */
+    function rowsOf(stage, state) {
+        const rows = [
+            ...Object.entries(state.clients).map(([name, phase]) => [`client ${name}`, phase]),
+            ['accept queue', state.queue.join(', ') || 'empty'],
+            ...state.threads.map((thread) => [
+                `thread ${thread.name}`,
+                doing(thread),
+                thread.isOver ? undefined : window.callSites[stage][thread.call],
+            ]),
+        ];
+        if (state.watched) {
+            rows.push([stage >= '06' ? 'interest list' : 'passed at each wait', state.watched.join(', ')]);
+            rows.push([stage >= '06' ? 'ready list' : 'ready', state.ready.join(', ') || 'empty']);
+        }
+        return rows;
+    }
+
+    /** A link to a line: in the pane if it is code of this lesson's stage. */
+    function placeLink({ file, line }, isOwn) {
+        const base = file.split('/').pop();
+        const link = element('a', `${base}, ${line}`);
+        link.href = isOwn ? `#${base}-L${line}` : `${root}${file}.html#L${line}`;
+        if (isOwn) link.className = 'to-code';
+        return link;
+    }
 
     function start(place) {
         const own = place.dataset.stage;
-        const root = document.body.dataset.root;
         const find = (name) => place.querySelector(`[data-part=${name}]`);
-        const [play, back, on, slider, clock, other, stages] = ['play', 'back', 'on', 'slider', 'clock', 'other', 'stages'].map(find);
-        let recordings;
+        const [play, slider, clock, other, stages] = ['play', 'slider', 'clock', 'other', 'stages'].map(find);
         let moments = [];
         let time = 0;
-        let timer = 0;
+        let isPlaying = false;
         place.hidden = false;
+        other.value = '';
 
-        const load = (name) =>
-            new Promise((resolve, reject) => {
-                const script = document.createElement('script');
-                script.src = `${root}assets/${name}`;
-                script.onload = resolve;
-                script.onerror = reject;
-                document.head.append(script);
-            });
         let loading;
         function ready() {
-            loading ??= Promise.all([load('recordings.js'), load('state.js')]).then(() => {
-                recordings = window.recordings;
-                choose();
-            });
+            loading ??= Promise.all([load('recordings.js'), load('state.js')])
+                .then(choose)
+                .catch((error) => {
+                    loading = undefined;
+                    stages.textContent = error.message;
+                    throw error;
+                });
             return loading;
         }
 
-        /** The stages that are shown: this one, and the one that was chosen beside it. */
-        const shown = () => [own, other.value].filter((name, index, all) => name && all.indexOf(name) === index);
-
         function choose() {
-            const all = shown().flatMap((name) => momentsOf(recordings[name]));
-            moments = [...new Set(all)].filter((moment) => moment <= last).sort((a, b) => a - b);
-            slider.max = String(last);
-            stages.replaceChildren(...shown().map(panel));
+            const shown = [...new Set([own, other.value])].filter(Boolean);
+            moments = [...new Set(shown.flatMap((name) => momentsOf(window.recordings[name])))]
+                .filter((moment) => moment <= end)
+                .sort((a, b) => a - b);
+            stages.replaceChildren(...shown.map(panel));
             show(time);
         }
 
         function panel(name) {
-            const part = document.createElement('section');
+            const part = element('section');
             part.dataset.stage = name;
-            part.innerHTML = `<h4>${name}</h4><div class="lanes"></div><dl></dl>`;
-            part.querySelector('.lanes').append(...recordings[name].clients.map((client) => lane(recordings[name], client)));
+            const lanes = window.recordings[name].clients.map((client) => lane(window.recordings[name], client));
+            part.append(element('h3', name), ...lanes, element('dl'));
             return part;
         }
 
-        /** A client's time, from its connect() to its end, as a bar. */
-        function lane(recording, { name, events }) {
-            const accepted = recording.threads.flatMap(({ calls }) => calls)
-                .find(({ call, result }) => call === 'accept4' && result === name)?.end;
-            const line = document.createElement('div');
-            line.className = 'lane';
-            line.append(name);
-            const bar = (from, to, kind) => {
-                const piece = document.createElement('i');
-                piece.className = kind;
-                piece.style.left = `${(100 * from) / last}%`;
-                piece.style.width = `${Math.max(0.6, (100 * (to - from)) / last)}%`;
-                track.append(piece);
-            };
-            const track = document.createElement('div');
-            track.className = 'track';
-            const end = events.at(-1).time;
-            bar(events[0].time, Math.min(accepted ?? end, end), 'queued');
-            if (accepted !== undefined) bar(accepted, end, 'served');
-            const now = document.createElement('b');
-            track.append(now);
-            line.append(track);
-            return line;
-        }
-
         function show(moment) {
-            time = Math.max(0, Math.min(last, moment));
+            time = Math.max(0, Math.min(end, moment));
             slider.value = String(time);
+            slider.setAttribute('aria-valuetext', `${time.toFixed(1)} ms`);
             clock.textContent = `${time.toFixed(1)} ms`;
             place.dataset.time = String(time);
-            if (!recordings) return;
             for (const part of stages.children) describe(part);
-            markCode();
         }
 
         function describe(part) {
-            const state = stateOf(recordings[part.dataset.stage], time);
-            for (const now of part.querySelectorAll('.track b')) now.style.left = `${(100 * time) / last}%`;
-            const rows = [
-                ...Object.entries(state.clients).map(([name, phase]) => [`client ${name}`, phase]),
-                ['accept queue', state.queue.join(', ') || 'empty'],
-                ...state.threads.filter(({ absent }) => !absent).map((thread) => [`thread ${thread.name}`, doing(thread)]),
-            ];
-            if (state.watched) {
-                rows.push([part.dataset.stage >= '06' ? 'interest list' : 'passed at each wait', state.watched.join(', ')]);
-                rows.push(['has something to report', state.ready.join(', ') || 'none']);
-            }
+            const stage = part.dataset.stage;
+            const state = stateOf(window.recordings[stage], time);
+            for (const now of part.querySelectorAll('.track b')) now.style.left = percent(time);
+            const rows = rowsOf(stage, state);
+            const words = JSON.stringify(rows);
+            if (part.dataset.words === words) return; // nothing has changed
+            part.dataset.words = words;
             part.querySelector('dl').replaceChildren(
-                ...rows.flatMap(([name, value]) => {
-                    const term = document.createElement('dt');
-                    const words = document.createElement('dd');
-                    term.textContent = name;
-                    words.textContent = value;
-                    return [term, words];
+                ...rows.flatMap(([name, value, site]) => {
+                    const said = element('dd', value);
+                    if (site) said.append(' ', placeLink(site, stage === own));
+                    return [element('dt', name), said];
                 }),
             );
+            if (stage === own) showCode(state);
         }
 
-        function doing(thread) {
-            if (thread.ended) return 'has ended';
-            if (!thread.call) return 'works';
-            const whom = { any: ' for any of them', listener: ' for a client', '': '' }[thread.for] ?? ` for ${thread.for}`;
-            return thread.waits ? `in ${thread.call}()${whom}` : `works, after ${thread.call}()`;
-        }
-
-        /** Marks the line of the call in the code beside the lesson. */
-        function markCode() {
-            const state = stateOf(recordings[own], time);
-            const thread = state.threads.find(({ waits, name }) => waits && name !== 'main') ?? state.threads[0];
-            const site = window.callSites?.[own]?.[thread?.call];
+        /** Marks the call of the thread at hand: one that is in a call for a client, or else the main one. */
+        function showCode({ threads }) {
+            const thread = threads.find(({ inCall, name }) => inCall && name !== 'main') ?? threads[0];
+            const site = window.callSites[own][thread.call];
             if (site) dispatchEvent(new CustomEvent('show-code', { detail: site }));
         }
 
@@ -132,31 +163,38 @@
         }
 
         function stop() {
-            cancelAnimationFrame(timer);
-            timer = 0;
+            isPlaying = false;
             play.textContent = 'Play';
-            play.setAttribute('aria-pressed', 'false');
         }
 
         async function toggle() {
-            if (timer) return stop();
-            await ready();
-            if (time >= last) show(0);
+            if (isPlaying) return stop();
+            isPlaying = true;
             play.textContent = 'Pause';
-            play.setAttribute('aria-pressed', 'true');
+            await ready();
+            if (time >= end) show(0);
             let before = performance.now();
+            let pause = 0; // ms for which the moment at hand stays
             const run = (now) => {
-                show(time + (now - before) / slower);
+                if (!isPlaying) return;
+                const passed = now - before;
                 before = now;
-                if (time < last) timer = requestAnimationFrame(run);
+                pause -= passed;
+                if (pause <= 0) {
+                    const next = moments.find((moment) => moment > time) ?? end;
+                    const wished = time + passed / slower;
+                    if (wished >= next) pause = least;
+                    show(Math.min(wished, next));
+                }
+                if (time < end) requestAnimationFrame(run);
                 else stop();
             };
-            timer = requestAnimationFrame(run);
+            requestAnimationFrame(run);
         }
 
         play.addEventListener('click', toggle);
-        back.addEventListener('click', () => ready().then(() => step(-1)));
-        on.addEventListener('click', () => ready().then(() => step(1)));
+        find('back').addEventListener('click', () => ready().then(() => step(-1)));
+        find('on').addEventListener('click', () => ready().then(() => step(1)));
         slider.addEventListener('input', () => {
             const wished = Number(slider.value);
             stop();
@@ -164,11 +202,17 @@
         });
         other.addEventListener('change', () => ready().then(choose));
         place.addEventListener('keydown', (event) => {
-            if (event.target === other) return;
             const direction = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-            if (!direction) return;
+            if (!direction || event.target === other || event.altKey || event.ctrlKey || event.metaKey) return;
             event.preventDefault();
             ready().then(() => step(direction));
         });
+        new IntersectionObserver(([seen], observer) => {
+            if (!seen.isIntersecting) return;
+            observer.disconnect();
+            ready();
+        }).observe(place);
     }
+
+    for (const place of document.querySelectorAll('.replay')) start(place);
 })();

@@ -3,6 +3,7 @@
 (() => {
     const box = document.getElementById('query');
     const hits = document.getElementById('hits');
+    const search = document.querySelector('.search');
     const root = document.body.dataset.root;
     let index;
     let loading;
@@ -15,12 +16,18 @@
             script.onerror = reject;
             document.head.append(script);
         }).then(() => {
-            index = MiniSearch.loadJSON(window.searchIndex, {
+            index = MiniSearch.loadJS(window.searchIndex, {
                 fields: ['heading', 'title', 'words'],
                 storeFields: ['heading', 'title', 'address'],
             });
         });
+        loading.catch(() => (loading = undefined)); // so that the next word tries again
         return loading;
+    }
+
+    function close() {
+        hits.replaceChildren();
+        hits.hidden = true;
     }
 
     async function show() {
@@ -55,16 +62,25 @@
         return line;
     }
 
-    document.querySelector('.search').hidden = false;
+    search.hidden = false;
     box.addEventListener('focus', load);
     box.addEventListener('input', show);
     box.addEventListener('keydown', (event) => {
         if (event.key === 'Escape') {
             box.value = '';
-            hits.hidden = true;
+            close();
         }
         if (event.key === 'Enter') hits.querySelector('a')?.click();
-        if (event.key === 'ArrowDown') hits.querySelector('a')?.focus();
+        if (event.key === 'ArrowDown') {
+            event.preventDefault();
+            hits.querySelector('a')?.focus();
+        }
+    });
+    search.addEventListener('focusout', (event) => {
+        if (event.relatedTarget && !search.contains(event.relatedTarget)) close();
+    });
+    document.addEventListener('click', (event) => {
+        if (!search.contains(event.target) || event.target.closest('#hits a')) close();
     });
     hits.addEventListener('keydown', (event) => {
         const line = document.activeElement.closest('li');

@@ -10,9 +10,25 @@
     const system = matchMedia('(prefers-color-scheme: dark)');
     const chosen = () => document.documentElement.dataset.theme ?? (system.matches ? 'dark' : 'light');
     if (stored()) document.documentElement.dataset.theme = stored();
+    // What is folded is printed, too.
+    addEventListener('beforeprint', () => {
+        for (const part of document.querySelectorAll('article details:not([open])')) {
+            part.dataset.printed = '';
+            part.open = true;
+        }
+    });
+    addEventListener('afterprint', () => {
+        for (const part of document.querySelectorAll('details[data-printed]')) {
+            delete part.dataset.printed;
+            part.open = false;
+        }
+    });
     addEventListener('DOMContentLoaded', () => {
         const button = document.getElementById('theme');
-        const show = () => (button.textContent = chosen() === 'dark' ? 'Light' : 'Dark');
+        const show = () => {
+            button.textContent = chosen() === 'dark' ? 'Light' : 'Dark';
+            button.setAttribute('aria-label', `${button.textContent}: change the colours`);
+        };
         button.hidden = false;
         show();
         system.addEventListener('change', show);

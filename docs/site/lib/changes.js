@@ -20,28 +20,30 @@ export function changesSince(stage) {
     });
 }
 
-const names = Object.keys(calls).join('|');
-
 // The server makes another call for the same purpose: with flags, or with a signal mask.
 const counterparts = { accept: 'accept4', select: 'pselect', poll: 'ppoll', epoll_wait: 'epoll_pwait' };
+
+const codeOf = (line) => line.replace(/\/\/.*/, '');
+const patterns = new Map(Object.keys(calls).map((name) => [name, new RegExp(`(?<![\\w.>]|Fd )${name}\\(`)]));
+
+/** The lines of these files in which a call is made. */
+function placesOf(name, files) {
+    return files.flatMap((file) =>
+        linesOf(file).flatMap((line, index) => (patterns.get(name).test(codeOf(line)) ? [{ file, line: index + 1 }] : [])),
+    );
+}
 
 /** Each call of a bare program, with the lines in which the server makes the same call. */
 export function callsOfBare(stage) {
     const [bare, ...files] = filesOf(stage).filter((file) => !file.endsWith('/console.h'));
     return linesOf(bare).flatMap((text, index) => {
-        const name = text.replace(/\/\/.*/, '').match(new RegExp(`(?<![\\w.])(${names})\\(`))?.[1];
+        const name = [...patterns.keys()].find((each) => patterns.get(each).test(codeOf(text)));
         if (!name) return [];
-        const there = counterparts[name] ?? name;
-        const places = files.flatMap((file) =>
-            linesOf(file).flatMap((line, number) =>
-                new RegExp(`::${there}\\(`).test(line) ? [{ file, line: number + 1 }] : [],
-            ),
-        );
-        return [{ name, line: index + 1, text: text.trim(), places }];
+        return [{ name, line: index + 1, text: text.trim(), places: placesOf(counterparts[name] ?? name, files) }];
     });
 }
 
-// Where to look first for a call that is made in two places: there it is part of a conversation.
+// A recorded call is part of a conversation. So the first of these files that makes it counts.
 const likely = ['conversation.h', 'connection.h', 'poller.h', 'server.h', 'main.cpp', 'common.h'];
 
 /** Where a server makes each of these calls, as they are named in a recording. */
@@ -49,11 +51,17 @@ export function sitesOf(stage, recorded) {
     const files = likely.map((name) => `${stage}/${name}`).filter(exists);
     const sites = {};
     for (const call of recorded) {
-        const pattern = call === 'clone3' ? /std::jthread\(/ : new RegExp(`::${call}\\(`);
-        for (const file of files) {
-            const line = linesOf(file).findIndex((text) => pattern.test(text)) + 1;
-            if (line && !sites[call]) sites[call] = { file, line };
-        }
+        const place = call === 'clone3' ? placeOfThread(files) : patterns.has(call) && placesOf(call, files)[0];
+        if (place) sites[call] = place;
     }
     return sites;
+}
+
+/** Where the thread is started that clone3 has made. */
+function placeOfThread(files) {
+    for (const file of files) {
+        const line = linesOf(file).findIndex((text) => /std::jthread\(/.test(text)) + 1;
+        if (line) return { file, line };
+    }
+    return undefined;
 }

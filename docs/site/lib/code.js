@@ -34,6 +34,7 @@ export function colour(text, language, { prefix, first = 1, mark, links } = {}) 
     return highlighter.codeToHtml(text.replace(/\n$/, ''), {
         lang: language,
         themes: { any: 'site' },
+        mergeWhitespaces: 'never',
         defaultColor: 'any',
         transformers: [
             {
@@ -52,10 +53,12 @@ export function colour(text, language, { prefix, first = 1, mark, links } = {}) 
                     mark?.(node, number(line));
                 },
                 span(node, line, column, element, token) {
-                    const name = token.content.trim();
-                    const rest = this.source.slice(token.offset + token.content.length);
-                    if (!links || !Object.hasOwn(calls, name) || !/^ *\(/.test(rest)) return;
-                    turnIntoLink(node, name, links(calls[name].page));
+                    if (!links || language !== 'cpp' || !Object.hasOwn(calls, token.content)) return;
+                    const before = this.source.slice(0, token.offset);
+                    const after = this.source.slice(token.offset + token.content.length);
+                    // A member of something, or a variable that is declared, is no system call.
+                    const isOther = /(?:\.|->|[\w>*&] +)$/.test(before) && !/\b(?:return|case) +$/.test(before);
+                    if (after.startsWith('(') && !isOther) turnIntoLink(node, links(calls[token.content].page), token.content);
                 },
             },
             classes,
@@ -67,15 +70,20 @@ export function colour(text, language, { prefix, first = 1, mark, links } = {}) 
 const plainColours = new Set(['var(--code-foreground)', 'var(--code-token-punctuation)']);
 const isPlain = (node) => node.tagName === 'span' && Object.keys(node.properties).length === 0;
 
-function turnIntoLink(node, name, address) {
+function turnIntoLink(node, address, name) {
     node.tagName = 'a';
     node.properties.href = address;
     node.properties.class = [node.properties.class, 'call'].flat().filter(Boolean).join(' ');
     node.properties['data-call'] = name;
 }
 
+const known = new Map();
+
 /** The lines of a file, without the end of the last one. */
-export const linesOf = (file) => read(file).replace(/\n$/, '').split('\n');
+export function linesOf(file) {
+    if (!known.has(file)) known.set(file, read(file).replace(/\n$/, '').split('\n'));
+    return known.get(file);
+}
 
 /** The number of the first of these lines in a file, or 0 if they do not stand there together. */
 export function placeOf(lines, all, from = 1) {
@@ -85,7 +93,8 @@ export function placeOf(lines, all, from = 1) {
     return 0;
 }
 
-const beginning = String.raw`^ {0,4}(?!return\b|else\b|throw\b|case\b|new\b|delete\b)(?:[\w:&*<>,~[\] ]+[ &*])?`;
+// What may stand before the name in a definition: nothing, or a type that begins with a word or with [[.
+const beginning = String.raw`^ {0,4}(?!return\b|else\b|throw\b|case\b|new\b|delete\b)(?:[\w[][\w:&*<>,~[\] ]*[ &*])?`;
 const kinds = {
     '.cpp': (name) => [new RegExp(`${beginning}${name}\\(`), new RegExp(`^(?:class|struct|enum class) ${name}\\b`)],
     '.py': (name) => [new RegExp(`^ *(?:def|class) ${name}\\b`)],
@@ -114,25 +123,36 @@ export function definitionOf(file, name) {
     };
     const whole = find(name, 0); // also a member that is defined outside its class
     if (whole !== -1) return whole + 1;
-    let from = 0;
-    for (const part of name.split('::')) {
-        from = find(part, from);
-        if (from === -1) return 0;
-    }
-    return from + 1;
+    const [owner, member] = name.split('::');
+    const from = member ? find(owner, 0) : -1;
+    if (from === -1) return 0;
+    const to = lines.findIndex((line, index) => index > from && /^\};|^(?:class|def) /.test(line));
+    const found = find(member, from + 1);
+    return found !== -1 && (to === -1 || found < to) ? found + 1 : 0;
 }
 
-/** The functions that are defined in these files, by name: the first file and line of each. */
+// What looks like the name of a function in a definition, and is none.
+const noNames = new Set(['if', 'for', 'while', 'switch', 'catch', 'sizeof', 'TEST', 'TEST_F', 'TEST_P']);
+
+/** The functions that are defined in a file: the name and the line of each. */
+function definitionsIn(file) {
+    const lines = linesOf(file);
+    const pattern = new RegExp(`${beginning}(~?\\w+)\\(`);
+    return lines.flatMap((text, index) => {
+        const name = text.match(pattern)?.[1];
+        const isOne = name && !noNames.has(name) && !/^ *:/.test(text) && isDefinition(lines, index);
+        return isOne ? [{ name, line: index + 1 }] : [];
+    });
+}
+
+/** All functions of these files, by name: where each is defined. */
 export function functionsOf(files) {
     const found = new Map();
     for (const file of files) {
-        const lines = linesOf(file);
-        const pattern = new RegExp(`${beginning}(~?\\w+)\\(`);
-        lines.forEach((line, index) => {
-            const name = line.match(pattern)?.[1];
-            if (!name || /^(if|for|while|switch|catch|check|sizeof)$/.test(name) || found.has(name)) return;
-            if (isDefinition(lines, index)) found.set(name, { file, line: index + 1 });
-        });
+        for (const { name, line } of definitionsIn(file)) {
+            if (!found.has(name)) found.set(name, []);
+            found.get(name).push({ file, line });
+        }
     }
     return found;
 }
@@ -140,9 +160,11 @@ export function functionsOf(files) {
 /** Each function of a file: its name, and its first and last line. */
 export function rangesOf(file) {
     const lines = linesOf(file);
-    return [...functionsOf([file])].flatMap(([name, { line }]) => {
+    return definitionsIn(file).flatMap(({ name, line }) => {
         const indent = lines[line - 1].match(/^ */)[0];
-        const length = lines.slice(line).findIndex((text) => text === `${indent}}` || text === `${indent}};`);
-        return length === -1 ? [] : [[name, line, line + length + 1]];
+        const body = lines.findIndex((text, index) => index >= line - 1 && /[{}]\s*(?:\/\/.*)?$/.test(text));
+        if (/\}\s*(?:\/\/.*)?$/.test(lines[body])) return [[name, line, body + 1]]; // begins and ends in a line
+        const end = lines.findIndex((text, index) => index > body && (text === `${indent}}` || text === `${indent}};`));
+        return end === -1 ? [] : [[name, line, end + 1]];
     });
 }

@@ -14,14 +14,16 @@ export const escape = (text) =>
 export const anchorOf = (heading) =>
     heading.toLowerCase().replace(/[^\p{L}\p{N}_\- ]/gu, '').replace(/ /g, '-');
 
-const plain = (html) => html.replace(/<[^>]*>/g, '').replace(/&lt;/g, '<').replace(/&gt;/g, '>')
-    .replace(/&quot;/g, '"').replace(/&amp;/g, '&');
+/** The words of some text, without its marks. */
+const wordsOf = (token) => token.children.map((child) => (child.type === 'softbreak' ? ' ' : child.content)).join('');
+
+const isTest = /^[A-Z]\w+\.[A-Z]\w+$/;
 
 /** The stage that a lesson is about, if the page is one. */
 export const stageOf = (file) => stages.find((stage) => file === `docs/${stage}.md`);
 
 /**
- * One page. `html` is what stands in its middle, `headings` are those of the second and third level.
+ * One page. `html` is what stands in its middle; `headings` are all of it, the title first.
  * `blocks` are the places in source files that it shows, `links` what it refers to, with an anchor or
  * none, and `problems` what is wrong with it, in words.
  */
@@ -49,19 +51,19 @@ export class Page {
         const markdown = new MarkdownIt({ html: true });
         const rules = markdown.renderer.rules;
         const rest = (tokens, index, options, _env, self) => self.renderToken(tokens, index, options);
+        let inLink = false; // then what stands in it is no link of its own
         rules.fence = (tokens, index) => this.block(tokens[index]);
         rules.code_inline = (tokens, index) => {
             const text = tokens[index].content;
             return inLink ? `<code>${escape(text)}</code>` : this.codeSpan(text);
         };
         rules.heading_open = (tokens, index, ...more) => {
-            this.heading(tokens[index], markdown.renderer.render(tokens[index + 1].children, {}, {}));
+            this.heading(tokens[index], wordsOf(tokens[index + 1]));
             return rest(tokens, index, ...more);
         };
-        let inLink = false; // then what stands in it is no link of its own
         rules.link_open = (tokens, index, ...more) => {
             inLink = true;
-            this.link(tokens[index], 'href', placeOfTest(tokens[index + 1].content)?.line);
+            this.link(tokens[index], 'href', tokens[index + 1].content);
             return rest(tokens, index, ...more);
         };
         rules.link_close = (tokens, index, ...more) => {
@@ -84,8 +86,7 @@ export class Page {
         return html;
     }
 
-    heading(token, html) {
-        const text = plain(html);
+    heading(token, text) {
         let anchor = anchorOf(text);
         for (let number = 1; this.anchors.has(anchor); ++number) anchor = `${anchorOf(text)}-${number}`;
         this.anchors.add(anchor);
@@ -99,23 +100,28 @@ export class Page {
         const words = [];
         for (const token of tokens) {
             if (token.type === 'heading_open') ++number;
-            else if (token.type === 'inline') (words[number] ??= []).push(plain(token.content));
+            else if (token.type === 'fence') (words[number] ??= []).push(token.content);
+            else if (token.type === 'inline') (words[number] ??= []).push(wordsOf(token));
         }
         this.sections = this.headings.map((heading, index) => ({ ...heading, words: (words[index] ?? []).join(' ') }));
     }
 
-    /** Turns a link to a file of the repository into one to its page, perhaps to a line of it. */
-    link(token, attribute, line) {
+    /** Turns a link to a file of the repository into one to its page; to the test if the words name one. */
+    link(token, attribute, words = '') {
         const target = token.attrGet(attribute);
         if (/^[a-z]+:/.test(target)) return;
-        const [name, anchor = line ? `L${line}` : ''] = target.split('#');
+        const [name, ownAnchor = ''] = target.split('#');
         const file = name ? path.posix.normalize(path.posix.join(path.posix.dirname(this.file), name)) : this.file;
+        const test = placeOfTest(words);
+        if (isTest.test(words) && !test) this.complain(`there is no test ${words}`);
+        const anchor = test && test.file === file ? `L${test.line}` : ownAnchor;
         token.attrSet(attribute, this.addressFor(file.replace(/\/$/, ''), anchor));
     }
 
     /** The address of a file, seen from this page. Notes that the page refers to it. */
     addressFor(file, anchor = '') {
-        if (!exists(file)) this.complain(`there is no ${file}`);
+        if (file === '..' || file.startsWith('../')) this.complain(`${file} is outside of the repository`);
+        else if (!exists(file)) this.complain(`there is no ${file}`);
         else this.links.push({ file, anchor });
         const hash = anchor && `#${anchor}`;
         return file === this.file && hash ? hash : relative(this.address, addressOf(file)) + hash;
@@ -131,7 +137,7 @@ export class Page {
 
     codeSpan(text) {
         const inner = `<code>${escape(text)}</code>`;
-        const [, file, name] = text.match(/^([\w./-]+\.\w+):([\w:~]+)$/) ?? [];
+        const [, file, name] = text.match(/^([\w./-]+\.(?:cpp|h|py|js|bash)):([\w:~]+)$/) ?? [];
         if (file) {
             // common.h and console.h are the same in all stages.
             const whole = [file, `${this.stage ?? stages.at(-1)}/${file}`].find(exists);
@@ -139,13 +145,30 @@ export class Page {
             if (!line) this.complain(`${text} is not there`);
             return line ? this.toLine(whole, line, inner) : inner;
         }
-        if (/^[A-Z]\w+\.[A-Z]\w+$/.test(text)) {
+        if (isTest.test(text)) {
             const place = placeOfTest(text);
             if (!place) this.complain(`there is no test ${text}`);
             return place ? this.toLine(place.file, place.line, inner) : inner;
         }
-        const place = this.functions.get(text.match(/^(?:\w+::)?(~?\w+)\(\)$/)?.[1]);
+        const [, owner, called] = text.match(/^(?:(\w+)::)?(~?\w+)\(\)$/) ?? [];
+        const place = called && this.placeOfFunction(owner, called);
         return place ? this.toLine(place.file, place.line, inner) : inner;
+    }
+
+    /**
+     * Where a function is that a lesson names. The first half of a lesson is about the bare program, and
+     * "What it takes" about the server.
+     */
+    placeOfFunction(owner, name) {
+        if (owner === 'std' || !this.stage) return undefined;
+        if (owner) {
+            const file = filesOf(this.stage).find((one) => definitionOf(one, `${owner}::${name}`));
+            if (!file) this.complain(`${owner}::${name}() is not there`);
+            return file && { file, line: definitionOf(file, `${owner}::${name}`) };
+        }
+        const places = this.functions.get(name) ?? [];
+        const isAboutBare = !this.anchors.has('what-it-takes');
+        return places.find(({ file }) => file.endsWith('/bare.cpp') === isAboutBare) ?? places[0];
     }
 
     // ---- Blocks ------------------------------------------------------------------------------
@@ -177,21 +200,30 @@ export class Page {
     difference(files, text) {
         const html = colour(text, 'diff');
         const missing = files.find((file) => !exists(file));
+        if (files.length === 0) this.complain('a difference that does not say of which files');
         if (missing) this.complain(`there is no ${missing}`);
-        if (missing || files.length === 1) return figure(missing ? '' : this.patchCaption(files[0]), html, 'diff');
-        const all = linesOf(files[1]);
-        let from = 1;
-        let first = 0;
-        for (const hunk of text.replace(/\n$/, '').split(/^@@.*\n/m)) {
-            const kept = hunk.replace(/\n$/, '').split('\n').filter((line) => !line.startsWith('-'));
-            const place = kept.length ? placeOf(kept.map((line) => line.slice(1)), all, from) : from;
-            if (!place) this.complain(`these lines are not in ${files[1]}: ${kept[0]}`);
-            first ||= place;
-            from = place + kept.length;
-        }
-        const id = this.remember(files[1], first, from - 1);
+        if (missing || files.length === 0) return figure('', html, 'diff');
+        if (files.length === 1) return figure(this.patchCaption(files[0]), html, 'diff');
+        const hunks = text.replace(/\n$/, '').split(/\n?^@@.*\n/m).map((hunk) => hunk.split('\n'));
+        this.placesOfHunks(files[0], hunks, '+');
+        const places = this.placesOfHunks(files[1], hunks, '-');
+        const first = places[0].first;
+        const last = places.at(-1).last;
+        const id = this.remember(files[1], first, last);
         const caption = `${escape(files[0])} → ${this.toLine(files[1], first, escape(files[1]))}`;
-        return figure(caption, html, 'diff', id, files[1], first, from - 1);
+        return figure(caption, html, 'diff', id, files[1], first, last);
+    }
+
+    /** Where the hunks of a difference are in one of its files: all lines but those of the other one. */
+    placesOfHunks(file, hunks, others) {
+        let from = 1;
+        return hunks.map((hunk) => {
+            const lines = hunk.filter((line) => !line.startsWith(others)).map((line) => line.slice(1));
+            const first = lines.length ? placeOf(lines, linesOf(file), from) : from;
+            if (!first) this.complain(`these lines are not in ${file}: ${lines[0]}`);
+            from = (first || from) + lines.length;
+            return { first: first || 1, last: Math.max(first, from - 1) };
+        });
     }
 
     patchCaption(file) {

@@ -71,22 +71,29 @@ export function textPage(page, path) {
 function replay(stage) {
     const others = stages.filter((other) => other !== stage).map((other) => `<option>${other}</option>`);
     return `<section class="replay" data-stage="${stage}" aria-label="The recorded run" hidden>
-<p>The same run, moment by moment. It was recorded under strace. The phases, the queue and the lists follow from it.</p>
+<h3>The run, moment by moment</h3>
+<p>The calls and the times were recorded, under strace. The phases, the queue and the lists follow from them. In the bars,
+dashes mean that the client waits in the queue.</p>
 <div class="controls">
-<button type="button" data-part="play" aria-pressed="false">Play</button>
+<button type="button" data-part="play">Play</button>
 <button type="button" data-part="back" aria-label="One step back">◀</button>
 <button type="button" data-part="on" aria-label="One step on">▶</button>
-<label>Moment <input type="range" data-part="slider" min="0" max="345" step="0.1" value="0"></label>
-<output data-part="clock">0.0 ms</output>
-<label>beside <select data-part="other"><option value="">no other stage</option>${others.join('')}</select></label>
+<label>Moment <input type="range" data-part="slider" min="0" max="345" step="0.1" value="0" autocomplete="off"></label>
+<span data-part="clock">0.0 ms</span>
+<label>beside <select data-part="other" autocomplete="off"><option value="">no other stage</option>${others.join('')}</select></label>
 </div>
 <div class="stages" data-part="stages"></div>
 </section>`;
 }
 
-/** The text of a lesson, with the replay below the picture of the recording. */
-const withReplay = (page) =>
-    page.html.replace(/<p><a class="picture"[^>]*timeline\.svg.*?<\/p>/s, (picture) => picture + replay(page.stage));
+/** The text of a lesson, with the replay below the picture of the recording, or else before its limit. */
+function withReplay(page) {
+    const picture = /<p><a class="picture"[^>]*timeline\.svg.*?<\/p>/s;
+    if (picture.test(page.html)) return page.html.replace(picture, (found) => found + replay(page.stage));
+    const limit = '<h2 id="its-limit">';
+    if (!page.html.includes(limit)) throw new Error(`${page.file}: there is no place for the replay`);
+    return page.html.replace(limit, () => replay(page.stage) + limit);
+}
 
 /** A lesson, and beside it the code of its stage. */
 export function lessonPage(page, path, toPage) {
@@ -108,10 +115,11 @@ function pane(page, toPage) {
     ];
     const choice = views.map(([value, name]) => `<option value="${value}">${escape(name)}</option>`).join('');
     return `<button id="fold" type="button" aria-expanded="false" hidden>The code</button>
+<button id="whole" type="button" hidden>Show the whole file</button>
 <div class="tools" hidden>
 <label>Show <select id="view">${choice}</select></label>
-<label><input id="hold" type="checkbox"> Hold the code</label>
-<div class="tabs" role="tablist" aria-label="Files"></div>
+<label><input id="hold" type="checkbox" autocomplete="off"> Hold the code</label>
+<div class="tabs" role="group" aria-label="Files"></div>
 </div>
 <div class="view" id="view-code">${files.map((file, index) => codeFile(page, file, index === 0, toPage)).join('\n')}</div>
 ${changes.length ? `<div class="view" id="view-changes">${changes.map((change) => changedFile(page, change)).join('\n')}</div>` : ''}
@@ -133,7 +141,7 @@ function codeFile(page, file, open, toPage) {
             line.children.unshift({
                 type: 'element',
                 tagName: 'a',
-                properties: { class: 'explained', href: `#${block}`, title: 'The lesson explains this', 'aria-label': 'Where the lesson explains this' },
+                properties: { class: 'explained', href: `#${block}`, 'aria-label': `Line ${number}: where the lesson shows it` },
                 children: [{ type: 'text', value: '¶' }],
             });
         },

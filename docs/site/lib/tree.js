@@ -12,7 +12,10 @@ export const read = (file) => fs.readFileSync(path.join(root, file), 'utf8');
 export const exists = (file) => fs.existsSync(path.join(root, file));
 export const isFolder = (file) => exists(file) && fs.statSync(path.join(root, file)).isDirectory();
 
-const isPicture = (file) => /\.(svg|png)$/.test(file);
+export const isPicture = (file) => /\.(svg|png)$/.test(file);
+
+/** Whether a module is the program that was started. */
+export const isMain = (url) => Boolean(process.argv[1]) && fs.realpathSync(process.argv[1]) === fileURLToPath(url);
 
 /** The names of a folder's entries, those of folders with a slash at the end. */
 export function entriesOf(folder) {
@@ -78,4 +81,3 @@ export function copy(file) {
     fs.copyFileSync(path.join(root, file), target);
 }
 
-export { isPicture };

@@ -50,7 +50,7 @@ describe('in a browser', { skip: program ? false : 'no Chromium here' }, () => {
     for (const root of ['file://', 'the server']) {
         test(`no page has an error or a request that fails, from ${root}`, async () => {
             const { page, trouble, close } = await open('index.html', { root });
-            for (const file of pages()) {
+            for (const file of [...pages(), '06_epoll_level/poller.h', 'bench/results']) {
                 await page.goto(roots[root] + addressOf(file));
                 assert.deepEqual(trouble, [], file);
             }
@@ -74,13 +74,32 @@ describe('in a browser', { skip: program ? false : 'no Chromium here' }, () => {
         await close();
     });
 
-    test('the code can be held', async () => {
+    /** Scrolls until this block is the one at hand. */
+    const scrollTo = (page, index) =>
+        page.locator('article > figure[data-file]').nth(index)
+            .evaluate((element) => window.scrollTo(0, element.getBoundingClientRect().top + scrollY - 200));
+    const twoFrames = (page) => page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+
+    test('the code can be held, and follows again', async () => {
         const { page, close } = await open(stage06);
-        await page.check('#hold');
+        await scrollTo(page, 0);
+        await page.waitForSelector('figure.at-hand');
         const at = await page.getAttribute('.pane', 'data-at');
-        await page.evaluate(() => scrollTo(0, document.body.scrollHeight));
-        await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+        await page.check('#hold');
+        await scrollTo(page, 3);
+        await twoFrames(page);
         assert.equal(await page.getAttribute('.pane', 'data-at'), at);
+        await page.uncheck('#hold');
+        await page.waitForFunction((before) => document.querySelector('.pane').dataset.at !== before, at);
+        await close();
+    });
+
+    test('what changed stays while one reads on', async () => {
+        const { page, close } = await open(stage06);
+        await page.selectOption('#view', 'changes');
+        await scrollTo(page, 2);
+        await twoFrames(page);
+        assert.ok(await page.isVisible('#view-changes'));
         await close();
     });
 
@@ -92,8 +111,12 @@ describe('in a browser', { skip: program ? false : 'no Chromium here' }, () => {
         assert.match(await marked.first().textContent(), /void wait\(/);
         const mark = page.locator('#view-code a.explained').first();
         const target = await mark.getAttribute('href');
+        const line = await mark.evaluate((element) => element.closest('.line').id);
+        const { first, file } = await page.$eval(target, (element) => element.dataset);
+        assert.equal(line, `${file.split('/').pop()}-L${first}`);
         await mark.evaluate((element) => element.click());
-        assert.equal(new URL(page.url()).hash, target);
+        const seen = await top(page, target);
+        assert.ok(seen >= 0 && seen < 900, `the block is at ${seen}`);
         await close();
     });
 
@@ -115,7 +138,7 @@ describe('in a browser', { skip: program ? false : 'no Chromium here' }, () => {
         await call.hover();
         assert.match(await page.textContent('#card'), /epoll_create\(2\)/);
         await page.mouse.move(5, 5);
-        assert.ok(!(await page.isVisible('#card')));
+        await page.waitForSelector('#card', { state: 'hidden' });
         await call.focus();
         assert.ok(await page.isVisible('#card'));
         await close();
@@ -143,14 +166,20 @@ describe('in a browser', { skip: program ? false : 'no Chromium here' }, () => {
         await page.waitForFunction(() => document.querySelector('.replay').dataset.time === '150');
         const shown = await replay.locator('[data-part=stages] section').allTextContents();
         assert.match(shown[0], /accept queueB, C/);
+        assert.match(shown[0], /in recv\(\), for A/);
         assert.match(shown[1], /client Bhas its answer/);
         assert.match(await page.textContent('.line.marked'), /::recv\(/);
         await replay.locator('[data-part=play]').click();
         await page.waitForFunction(() => Number(document.querySelector('.replay').dataset.time) > 150);
         await replay.locator('[data-part=play]').click();
         const stopped = await time();
-        await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+        await twoFrames(page);
         assert.equal(await time(), stopped);
+        await page.check('#hold');
+        const at = await page.getAttribute('.pane', 'data-at');
+        await replay.locator('[data-part=back]').click();
+        assert.ok((await time()) < stopped);
+        assert.equal(await page.getAttribute('.pane', 'data-at'), at);
         assert.deepEqual(trouble, []);
         await close();
     });
@@ -232,6 +261,8 @@ describe('in a browser', { skip: program ? false : 'no Chromium here' }, () => {
         test(`axe finds nothing in ${colorScheme}`, async () => {
             for (const address of ['index.html', stage06, 'docs/reference/symptoms.html', 'docs/reference/comparison.html', `${stages[5]}/poller.h.html`]) {
                 const { page, close } = await open(address, { colorScheme });
+                if (address === stage06) await page.locator('.replay').scrollIntoViewIfNeeded();
+                if (address === stage06) await page.waitForSelector('.replay dd');
                 await page.evaluate(axe);
                 const { violations } = await page.evaluate(() => axe.run());
                 assert.deepEqual(violations.map((v) => `${v.id}: ${v.nodes.slice(0, 3).map((n) => n.html)}`), [], address);

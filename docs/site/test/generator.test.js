@@ -1,6 +1,7 @@
 // What the generator makes of pages, right ones and wrong ones.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
+import http from 'node:http';
 import path from 'node:path';
 import { before, test } from 'node:test';
 import vm from 'node:vm';
@@ -8,9 +9,10 @@ import zlib from 'node:zlib';
 
 import { build } from '../build.js';
 import { changesSince, callsOfBare } from '../lib/changes.js';
-import { definitionOf, linesOf, placeOf } from '../lib/code.js';
+import { definitionOf, linesOf, placeOf, rangesOf } from '../lib/code.js';
 import { anchorOf, Page } from '../lib/markdown.js';
 import { filesBelow, output, stages } from '../lib/tree.js';
+import { serve } from '../serve.js';
 
 const problemsOf = (text) => new Page('docs/06_epoll_level.md', text).problems;
 
@@ -18,6 +20,7 @@ before(() => assert.deepEqual(build(), []));
 
 test('a link to a file that is not there is a problem', () => {
     assert.match(problemsOf('[x](nowhere.md)')[0], /there is no docs\/nowhere\.md/);
+    assert.match(problemsOf('[x](../../elsewhere)')[0], /outside of the repository/);
     assert.deepEqual(problemsOf('[x](README.md), [y](https://example.org/)'), []);
 });
 
@@ -27,11 +30,14 @@ test('a picture that is not there is a problem', () => {
 
 test('a function that is not there is a problem', () => {
     assert.match(problemsOf('`06_epoll_level/poller.h:Poller::fly`')[0], /is not there/);
-    assert.deepEqual(problemsOf('`06_epoll_level/poller.h:Poller::wait`'), []);
+    assert.match(problemsOf('`Poller::fly()`')[0], /is not there/);
+    assert.match(problemsOf('`common.h:Fd::look_at`')[0], /is not there/); // it is in a later class
+    assert.deepEqual(problemsOf('`06_epoll_level/poller.h:Poller::wait`, `Poller::wait()`'), []);
 });
 
 test('a test that is not there is a problem', () => {
     assert.match(problemsOf('`Wire.Flies`')[0], /there is no test Wire\.Flies/);
+    assert.match(problemsOf('[`Wire.Flies`](README.md)')[0], /there is no test Wire\.Flies/);
     assert.deepEqual(problemsOf('`Wire.OneByteAtATime`'), []);
 });
 
@@ -42,9 +48,12 @@ test('a block whose lines are not in the file is a problem', () => {
 });
 
 test('a difference whose lines are not in the newer file is a problem', () => {
-    const block = (line) => `\`\`\`diff 05_poll/bare.cpp 06_epoll_level/bare.cpp\n-x\n+${line}\n\`\`\`\n`;
-    assert.match(problemsOf(block('int no_such_line;'))[0], /these lines are not in/);
-    assert.deepEqual(problemsOf(block('#include <sys/epoll.h>')), []);
+    const block = (gone, come) => `\`\`\`diff 05_poll/bare.cpp 06_epoll_level/bare.cpp\n-${gone}\n+${come}\n\`\`\`\n`;
+    const [old, young] = ['#include <poll.h>', '#include <sys/epoll.h>'];
+    assert.match(problemsOf(block(old, 'int no_such_line;'))[0], /not in 06_epoll_level\/bare\.cpp/);
+    assert.match(problemsOf(block('int no_such_line;', young))[0], /not in 05_poll\/bare\.cpp/);
+    assert.deepEqual(problemsOf(block(old, young)), []);
+    assert.match(problemsOf('```diff\n-x\n```\n')[0], /of which files/);
 });
 
 test('anchors are those of GitHub', () => {
@@ -78,9 +87,26 @@ test('what is shown as changed stands in the new file, where it says', () => {
 });
 
 test('each call of a bare program is beside those of the server', () => {
-    const calls = callsOfBare('06_epoll_level');
-    const wait = calls.find(({ name }) => name === 'epoll_wait');
+    for (const stage of stages) {
+        for (const { name, places } of callsOfBare(stage)) assert.ok(places.length > 0, `${stage}: ${name}`);
+    }
+    const wait = callsOfBare('06_epoll_level').find(({ name }) => name === 'epoll_wait');
     assert.deepEqual(wait.places.map(({ file }) => file), ['06_epoll_level/poller.h']);
+});
+
+test('a function ends where its body does', () => {
+    const range = (file, name) => rangesOf(file).filter(([each]) => each === name).map(([, first, last]) => {
+        const lines = linesOf(file);
+        return [lines[first - 1].trim(), lines[last - 1]];
+    });
+    assert.deepEqual(range('06_epoll_level/poller.h', 'again'), [['void again(int /*fd*/) {}', '    void again(int /*fd*/) {}']]);
+    assert.deepEqual(range('06_epoll_level/poller.h', 'wait'), [['void wait(Clock::time_point until) {', '    }']]);
+    assert.equal(range('03_threaded/main.cpp', '~Threads').length, 1);
+});
+
+test('a name in the text leads to the bare program first, and to the server from "What it takes" on', () => {
+    const page = new Page('docs/03_threaded.md', '`serve()`\n\n## What it takes\n\n`serve()`\n');
+    assert.match(page.html, /bare\.cpp-L\d+[^]*main\.cpp-L\d+/);
 });
 
 /** The state of a stage at a moment, as the replay shows it. */
@@ -96,14 +122,14 @@ test('in 02, B and C wait in the queue while the server waits for A', () => {
     const state = stateAt('02_blocking_loop', 150);
     assert.deepEqual(state.queue, ['B', 'C']);
     assert.equal(state.clients.A, 'pauses in the middle of its request');
-    assert.deepEqual(state.threads, [{ name: 'main', call: 'recv', for: 'A', waits: true }]);
+    assert.deepEqual(state.threads, [{ name: 'main', call: 'recv', for: 'A', inCall: true, isOver: false }]);
     assert.equal(state.watched, null);
 });
 
 test('in 03, the threads of B and C have ended while that of A waits', () => {
     const state = stateAt('03_threaded', 150);
     assert.deepEqual(state.queue, []);
-    assert.deepEqual(state.threads.map(({ call, waits, ended }) => [call, waits, ended ?? false]), [
+    assert.deepEqual(state.threads.map(({ call, inCall, isOver }) => [call, inCall, isOver]), [
         ['accept4', true, false], ['recv', true, false], ['close', false, true], ['close', false, true],
     ]);
 });
@@ -111,9 +137,55 @@ test('in 03, the threads of B and C have ended while that of A waits', () => {
 test('in 06, the server waits for any, and watches the listener and A', () => {
     const state = stateAt('06_epoll_level', 150);
     assert.equal(state.clients.B, 'has its answer, and left');
-    assert.deepEqual(state.threads, [{ name: 'main', call: 'epoll_pwait', for: 'any', waits: true }]);
+    assert.deepEqual(state.threads, [{ name: 'main', call: 'epoll_pwait', for: 'any', inCall: true, isOver: false }]);
     assert.deepEqual(state.watched, ['listener', 'A']);
     assert.deepEqual(state.ready, []);
+});
+
+/** A moment between the end of one recorded call and the beginning of the next. */
+function between(stage, isOne) {
+    const { calls } = JSON.parse(fs.readFileSync(path.join(output, '../../docs/figures', `${stage}_timeline.json`), 'utf8')).threads[0];
+    const at = calls.findIndex(isOne);
+    return (calls[at].end + calls[at + 1].start) / 2;
+}
+
+test('what was reported and not received yet is ready in 06, and no longer in 07', () => {
+    for (const [stage, ready] of [['06_epoll_level', ['A']], ['07_epoll_edge', []]]) {
+        const moment = between(stage, ({ call, result }) => call === 'epoll_pwait' && result.includes('A'));
+        assert.deepEqual(stateAt(stage, moment).ready, ready, stage);
+    }
+});
+
+test('in 01, B and C are reset when the server has ended', () => {
+    const { clients, threads } = stateAt('01_blocking_single', 344);
+    assert.deepEqual([clients.B, clients.C], ['reset: it got nothing', 'reset: it got nothing']);
+    assert.ok(threads[0].isOver);
+});
+
+test('every lesson has its replay', () => {
+    for (const stage of stages) {
+        const text = fs.readFileSync(path.join(output, `docs/${stage}.html`), 'utf8');
+        assert.equal(text.split(`class="replay" data-stage="${stage}"`).length, 2, stage);
+    }
+});
+
+test('the server answers what is there, and nothing else ends it', async () => {
+    const { server, address } = await serve();
+    const { port } = new URL(address);
+    const status = (target) =>
+        new Promise((resolve, reject) => {
+            const request = http.request({ port, path: target }, (response) => resolve(response.resume().statusCode));
+            request.on('error', reject).end();
+        });
+    try {
+        for (const target of ['/', '/docs/', '/docs/index.html', '/docs/index.html?x#y']) assert.equal(await status(target), 200, target);
+        for (const target of ['/%', '//', '/docs', '/../package.json', '/..%2f..%2fREADME.md', '/nothing']) {
+            assert.ok([200, 404].includes(await status(target)), target);
+            if (target !== '//') assert.equal(await status(target), 404, target);
+        }
+    } finally {
+        server.close();
+    }
 });
 
 test('every link of the site leads somewhere', () => {
@@ -144,7 +216,7 @@ test('each recorded call has a place in the code', () => {
             if (call === 'exit_group') continue;
             const site = context.window.callSites[stage][call];
             assert.ok(site, `${stage}: ${call}`);
-            assert.match(linesOf(site.file)[site.line - 1], /::/);
+            assert.match(linesOf(site.file)[site.line - 1], new RegExp(call === 'clone3' ? 'std::jthread\\(' : `::${call}\\(`));
         }
     }
 });
