@@ -111,15 +111,22 @@
     let current;
 
     /** The block at hand: the last one whose top is above the middle of the window. */
-    function follow() {
-        if (!mayMove()) return;
-        const seen = blocks.filter((block) => block.offsetParent && block.getBoundingClientRect().top < innerHeight / 2);
-        const block = seen.at(-1);
-        if (!block || block === current) return;
+    const blockAtHand = () =>
+        blocks.filter((block) => block.offsetParent && block.getBoundingClientRect().top < innerHeight / 2).at(-1);
+
+    /** Notes which block is at hand; whether it is another one than before. */
+    function noteBlock() {
+        const block = blockAtHand();
+        if (!block || block === current) return false;
         current?.classList.remove('at-hand');
         current = block;
         block.classList.add('at-hand');
-        const { file, first, last } = block.dataset;
+        return true;
+    }
+
+    function follow() {
+        if (!mayMove() || !noteBlock()) return;
+        const { file, first, last } = current.dataset;
         mark(file, Number(first), Number(last));
     }
 
@@ -155,6 +162,7 @@
         const link = event.target.closest?.('a.to-code');
         if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
         const hash = link.getAttribute('href');
+        noteBlock(); // so that a scrolling that is under way does not take the reader back
         if (!toLine(hash)) return;
         event.preventDefault();
         history.pushState(null, '', hash);
