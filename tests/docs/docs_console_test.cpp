@@ -10,7 +10,8 @@
 // What is compared is what a line says, not how a version of a program lays it out: see one_form.
 //
 // A server that a block leaves running ends with the block's ^C: when its terminal is used again,
-// or at the end of the page. Ports 8080 and 8081 stand for two that are free.
+// or at the end of the page. One without a ^C, before a block of another terminal, ends by itself
+// until then. Ports 8080 and 8081 stand for two that are free.
 
 #include "harness/stages.h"
 #include "harness/support.h"
@@ -146,8 +147,15 @@ struct Step {
     std::string command;
     std::vector<std::string> output; ///< with the line ^C
     std::vector<std::regex> varies;
+    bool waits = false; ///< a server that ends by itself, once another terminal has been its client
 
-    bool held() const { return std::find(output.begin(), output.end(), "^C") != output.end(); }
+    bool is_server() const {
+        return with_programs(command).find("build/bin/0") != std::string::npos;
+    }
+    bool ends_with_ctrl_c() const {
+        return std::find(output.begin(), output.end(), "^C") != output.end();
+    }
+    bool held() const { return waits || ends_with_ctrl_c(); }
     std::vector<std::string> printed() const {
         auto lines = output;
         std::erase(lines, "^C");
@@ -201,6 +209,9 @@ std::vector<Step> steps_of(const Page& page) {
             varies.emplace_back(comment->text);
         if (fence.is("console") && fits_build(page, fence)) add_steps(steps, fence, varies);
     }
+    for (std::size_t i = 0; i + 1 < steps.size(); ++i)
+        steps[i].waits = !steps[i].ends_with_ctrl_c() && steps[i].is_server() &&
+                         steps[i].terminal != steps[i + 1].terminal;
     return steps;
 }
 
@@ -247,19 +258,22 @@ private:
     /// A server has started when it listens, and any other program when it has printed something.
     void await_start(const Step& step) {
         auto& terminal = *terminals_[step.terminal];
-        const bool is_server = with_programs(step.command).find("build/bin/0") != std::string::npos;
-        const bool silent = step.output.front() == "^C";
+        const bool silent = step.output.empty() || step.output.front() == "^C";
         eventually([&] {
             if (terminal.finished()) return true;
-            return is_server ? translation_.is_listened_on() : silent || !seen(step).empty();
+            return step.is_server() ? translation_.is_listened_on() : silent || !seen(step).empty();
         });
     }
 
     void end_held(const std::string& name) {
-        const auto found = held_.find(name);
-        if (found == held_.end()) return;
-        const Step step = found->second;
-        held_.erase(found);
+        const auto held = held_.extract(name); // and with it its key, which `name` may be
+        if (held.empty()) return;
+        const Step& step = held.mapped();
+        if (!step.ends_with_ctrl_c()) {
+            const bool ended = terminals_[name]->await_end(longest_command);
+            compare(step, ended ? "prints otherwise" : "does not end by itself");
+            return;
+        }
         const auto mark = std::find(step.output.begin(), step.output.end(), "^C");
         const auto before = static_cast<std::size_t>(mark - step.output.begin());
         eventually([&] { return seen(step).size() >= before || terminals_[name]->finished(); }, 5s);
@@ -280,7 +294,7 @@ private:
         }
         const auto mark = std::find(step.output.begin(), step.output.end(), "^C");
         const auto after = std::min<std::ptrdiff_t>(step.output.end() - mark, std::ssize(now) + 1);
-        if (step.held()) now.insert(now.end() - (after - 1), "^C");
+        if (step.ends_with_ctrl_c()) now.insert(now.end() - (after - 1), "^C");
         mismatches_.push_back({step, now, what});
     }
 
