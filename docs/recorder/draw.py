@@ -1,4 +1,4 @@
-"""Draws what has been recorded: docs/figures/*_timeline.json become figures. See ./tour record.
+"""Draws what has been recorded: docs/recordings/pauses/*.json become figures. See ./tour record.
 
 strip.svg shows four recordings side by side. A NN_name_timeline.svg shows one of them, and which
 calls the server makes. In all of them time goes to the right, and the same thing looks the same.
@@ -13,11 +13,14 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from bench import drawing
+from bench import drawing, servers
 from bench.drawing import LINE, WIDTH, horizontal, path, rect, text, vertical, width_of
 
 Event = dict[str, Any]
-WAITS = ("pselect", "ppoll", "epoll_pwait")
+FIGURES = servers.ROOT / "docs" / "figures"
+RECORDINGS = servers.ROOT / "docs" / "recordings"
+ACCEPTS = ("accept", "accept4")
+WAITS = ("select", "pselect", "poll", "ppoll", "epoll_wait", "epoll_pwait")
 LAST_MS = 345  # of what is shown
 BLOCKED_MS = 3  # a call as long as this has waited; shorter ones are told together
 AT_ONCE_MS = 10  # a client that has its answer within this time has not waited
@@ -62,7 +65,7 @@ def accepted_at(data: Event, name: str) -> float | None:
     """When the server took a client off the queue, if ever."""
     for thread in data["threads"]:
         for call in thread["calls"]:
-            if call["call"] == "accept4" and call["result"] == name:
+            if call["call"] in ACCEPTS and call["result"] == name:
                 return call["end"]
     return None
 
@@ -500,12 +503,11 @@ ALIKE = ("06_epoll_level", "05_to_07")
 ALIKE_NOTES = ["05 waits in ppoll, and has no epoll_ctl. 07 makes the calls of 06."]
 
 
-def draw_all(figures: pathlib.Path) -> Iterator[pathlib.Path]:
+def draw_all() -> Iterator[pathlib.Path]:
     """Draws all that has been recorded; yields the files it has written."""
     recordings = {}
-    for source in sorted(figures.glob("*_timeline.json")):
-        data = json.loads(source.read_text())
-        recordings[data["stage"]] = data
+    for source in sorted((RECORDINGS / "pauses").glob("*.json")):
+        recordings[source.stem] = json.loads(source.read_text())
     drawn = {"strip.svg": strip(recordings)}
     for stage in ("01_blocking_single", "02_blocking_loop", "03_threaded", "04_select"):
         drawn[f"{stage}_timeline.svg"] = timeline(recordings[stage], stage, [])
@@ -513,5 +515,5 @@ def draw_all(figures: pathlib.Path) -> Iterator[pathlib.Path]:
     title = f"05, 06 and 07, recorded with {stage}"
     drawn[f"{name}_timeline.svg"] = timeline(recordings[stage], title, ALIKE_NOTES)
     for name, picture in drawn.items():
-        (figures / name).write_text(picture)
-        yield figures / name
+        (FIGURES / name).write_text(picture)
+        yield FIGURES / name

@@ -9,7 +9,7 @@ needs_to_record=(
 # record [--draw]: the timelines of the chapters.
 record() {
     set_up "${needs_to_build[@]}" "${needs_to_record[@]}"
-    build "${stages[@]}"
-    say "Recording; what comes out goes to docs/figures/"
+    build "${stages[@]}" "${stages[@]/%/_bare}"
+    say "Recording; what comes out goes to docs/recordings/ and docs/figures/"
     exec python3 -B -m docs.recorder.record "${@:2}" 3>&-
 }

@@ -1,7 +1,8 @@
-"""What clients and server do, moment by moment, in each stage: see ./tour record.
+"""What clients and server do, moment by moment, in each program: see ./tour record.
 
-Plays one scenario to every stage, each under strace, and writes docs/figures/NN_name_timeline.json.
-draw.py draws the figures from these files alone.
+Plays the scenarios to every server and every bare program, each under strace, and writes
+docs/recordings/SCENARIO/PROGRAM.json. draw.py draws the figures from these files alone, and the
+pages replay them.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import dataclasses
 import json
 import os
 import pathlib
@@ -23,37 +25,66 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from bench import servers
 from bench.servers import PATIENCE
-from docs.recorder.draw import WAITS, Event, draw_all
-
-FIGURES = servers.ROOT / "docs" / "figures"
+from docs.recorder.draw import ACCEPTS, RECORDINGS, WAITS, Event, draw_all
 
 
-# ---- The scenario --------------------------------------------------------------------------------
+# ---- The scenarios -------------------------------------------------------------------------------
 
-# When each client connects, in ms after the first; and what it sends, after pauses of so many ms.
-SCENARIO: dict[str, tuple[int, list[tuple[int, bytes]]]] = {
-    "A": (0, [(0, b"GET / HTTP/1.0\r\n"), (300, b"\r\n")]),
-    "B": (50, [(0, b"GET / HTTP/1.0\r\n\r\n")]),
-    "C": (100, [(0, b"GET / HTTP/1.0\r\n\r\n")]),
+WHOLE = b"GET / HTTP/1.0\r\n\r\n"
+
+
+@dataclasses.dataclass(frozen=True)
+class Visit:
+    """What one client does: connects, in ms after the first one; sends each piece, after so many ms;
+    and leaves at once, or reads to the end."""
+
+    connects: int
+    pieces: tuple[tuple[int, bytes], ...]
+    leaves: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Scenario:
+    """Clients, whose names are in the order in which they connect; and when the recording ends: so
+    many ms after the first client has come, or so many after the last one has left."""
+
+    visits: dict[str, Visit]
+    in_words: str
+    lasts: int = 0
+    afterwards: int = 0
+
+
+QUICK = {"B": Visit(50, ((0, WHOLE),)), "C": Visit(100, ((0, WHOLE),))}
+QUICK_IN_WORDS = "B and C connect 50 and 100 ms after A and send whole requests."
+SCENARIOS = {
+    "pauses": Scenario(
+        {"A": Visit(0, ((0, WHOLE[:-2]), (300, WHOLE[-2:]))), **QUICK},
+        "A connects and sends half a request; 300 ms later, the rest. "
+        + QUICK_IN_WORDS
+        + " All read to the end. 40 ms later the recording ends: a server that still runs gets SIGTERM.",
+        afterwards=40,
+    ),
+    "leaves": Scenario(
+        {"A": Visit(0, ((0, b"GET"),), leaves=True), **QUICK},
+        "A connects, sends three bytes, and leaves. "
+        + QUICK_IN_WORDS
+        + " 340 ms after A has come the recording ends: a server that still runs gets SIGTERM.",
+        lasts=340,
+    ),
 }
-AFTERWARDS = 40  # ms from the last client's end to SIGTERM: to see what the server waits for then
-IN_WORDS = (
-    "A connects and sends half a request; 300 ms later, the rest. B and C connect 50 and 100 ms "
-    f"after A and send whole requests. All read to the end. {AFTERWARDS} ms later the recording "
-    "ends: a server that still runs gets SIGTERM."
-)
 
 
 class Client(threading.Thread):
     """One client. Notes what it does and when, by the clock that strace reads, too."""
 
-    def __init__(self, name: str, port: int, start: float):
+    def __init__(self, name: str, visit: Visit, port: int, start: float):
         super().__init__(name=name, daemon=True)  # if the recorder ends, no client keeps it
+        self.visit = visit
         self.port = port
         self.start_time = start
         self.events: list[Event] = []
@@ -73,17 +104,19 @@ class Client(threading.Thread):
             self.trouble = trouble
 
     def play(self) -> None:
-        delay, pieces = SCENARIO[self.name]
-        time.sleep(max(0.0, self.start_time + delay / 1000 - time.time()))
+        time.sleep(max(0.0, self.start_time + self.visit.connects / 1000 - time.time()))
         with socket.socket() as connection:
             connection.settimeout(PATIENCE)
             self.note("connect")
             connection.connect(("127.0.0.1", self.port))
             self.note("connected")
-            for pause, piece in pieces:
+            for pause, piece in self.visit.pieces:
                 time.sleep(pause / 1000)
                 self.note("send", bytes=len(piece))
                 connection.sendall(piece)
+            if self.visit.leaves:
+                self.note("left")
+                return
             answer = connection.recv(65536)
             if answer:
                 self.note("first byte", status=int(answer.split()[1]))
@@ -92,28 +125,38 @@ class Client(threading.Thread):
             self.note("end of file")
 
 
-def play(port: int) -> list[Client]:
-    """Plays the scenario; returns the clients, each with its events."""
-    start = time.time() + 0.02  # by then all three threads run
-    clients = [Client(name, port, start) for name in SCENARIO]
+def play(scenario: Scenario, port: int, stop: Callable[[], float]) -> tuple[list[Client], float]:
+    """Plays the scenario, and calls stop() at its end, which ends the server and says when. Returns
+    the clients, each with its events."""
+    start = time.time() + 0.02  # by then all threads run
+    clients = [Client(name, visit, port, start) for name, visit in scenario.visits.items()]
     for client in clients:
         client.start()
+    stopped = 0.0
+    if scenario.lasts:
+        time.sleep(start + scenario.lasts / 1000 - time.time())
+        stopped = stop()
     for client in clients:
         client.join(2 * PATIENCE)
         if client.trouble:
             raise RuntimeError(f"client {client.name}: {client.trouble}") from client.trouble
         if client.is_alive():
             raise TimeoutError(f"client {client.name} has not come to its end")
-    return clients
+    if not stopped:
+        time.sleep(scenario.afterwards / 1000)
+        stopped = stop()
+    return clients, stopped
 
 
 # ---- The server, traced --------------------------------------------------------------------------
 
 CALLS = (
-    "accept4,recvfrom,sendto,close,shutdown,pselect6,ppoll,epoll_pwait,epoll_ctl,"
-    "clone,clone3,exit_group"
+    "accept,accept4,recvfrom,sendto,close,shutdown,select,pselect6,poll,ppoll,epoll_wait,"
+    "epoll_pwait,epoll_ctl,clone,clone3,exit_group"
 )
 NAMES = {"recvfrom": "recv", "sendto": "send", "pselect6": "pselect", "clone": "clone3"}
+# The C library makes a call of its own choice for these, which only the bare programs use.
+NAMES_IN_BARE = {"pselect": "select", "ppoll": "poll", "epoll_pwait": "epoll_wait"}
 
 
 def strace(trace: pathlib.Path) -> list[str]:
@@ -124,6 +167,12 @@ def strace(trace: pathlib.Path) -> list[str]:
     calls = ",".join("?" + call for call in CALLS.split(","))  # ?: not every machine has each
     options = ["-D", "-ff", "-ttt", "-T", "-y", "-qq", "-e", "signal=none", "-e", f"trace={calls}"]
     return ["strace", *options, "-o", str(trace)]
+
+
+def is_listened_on(port: int) -> bool:
+    """By the kernel's table (proc(5)), since a try to connect would be a client."""
+    lines = pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return any(re.match(rf" *\d+: \w+:{port:04X} \S+ 0A ", line) for line in lines)
 
 
 def adopt_orphans() -> None:
@@ -139,13 +188,21 @@ def no_child_is_left() -> bool:
     return True
 
 
+def is_bare(program: pathlib.Path) -> bool:
+    return program.name.endswith("_bare")
+
+
 class TracedServer:
-    """A stage under strace. Both end with the `with` block, whatever happens in it."""
+    """A program under strace. Both end with the `with` block, whatever happens in it."""
 
     def __init__(self, program: pathlib.Path, trace: pathlib.Path):
         self.said = b""
+        self.chosen = servers.free_port() if is_bare(program) else 0
+        options = (
+            [str(self.chosen)] if self.chosen else ["--host", "127.0.0.1", "--port", "0", "--quiet"]
+        )
         self.process = subprocess.Popen(
-            [*strace(trace), str(program), "--host", "127.0.0.1", "--port", "0", "--quiet"],
+            [*strace(trace), str(program), *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -170,7 +227,10 @@ class TracedServer:
         return bool(piece)
 
     def port(self) -> int:
-        """The port that the kernel gave it, once it listens."""
+        """The port that the kernel gave it, or that we did, once it listens."""
+        if self.chosen:
+            servers.eventually(lambda: is_listened_on(self.chosen), "the bare program listens")
+            return self.chosen
         until = time.monotonic() + PATIENCE
         while True:
             if found := re.search(rb"listening on http://[\d.]+:(\d+)/", self.said):
@@ -209,8 +269,9 @@ class Reader:
     keeps the order of connect(), and the scenario's clients connect one after another. (strace -yy
     would know the peers' ports, but takes milliseconds to find them out.)"""
 
-    def __init__(self, clients: list[str]):
+    def __init__(self, clients: list[str], names: dict[str, str]):
         self.to_come = list(clients)
+        self.names = names  # of calls, where strace has another one
         self.by_inode: dict[str, str] = {}
         self.by_number: dict[str, str] = {}  # for the answers of waits: one thread's at all times
 
@@ -227,8 +288,9 @@ class Reader:
                 continue  # cut off: the thread was ended in mid-call
             start, name, arguments, result, duration = found.groups()
             call = NAMES.get(name, name)
+            call = self.names.get(call, call)
             whose = self.sockets(arguments)
-            if call in ("close", "shutdown") and not whose:
+            if call in ("close", "shutdown", "poll") and not whose:
                 continue  # no socket
             yield {
                 "call": call,
@@ -243,9 +305,9 @@ class Reader:
         if error := re.match(r"(?:-1|\?) (E\w+)", result):
             return error[1]
         if call in WAITS:
-            found = READY.findall(arguments if call == "epoll_pwait" else result)
+            found = READY.findall(arguments if call.startswith("epoll") else result)
             return [self.by_number.get(n, n) for some in found for n in " ".join(some).split()]
-        if call == "accept4":
+        if call in ACCEPTS:
             return self.accepted(result)
         if call == "epoll_ctl":
             return arguments.split(", ")[1]
@@ -254,15 +316,14 @@ class Reader:
     def accepted(self, result: str) -> str:
         found = SOCKET.findall(result)
         if not found or not self.to_come:
-            raise RuntimeError(f"accept4() returned {result}, which is no client of the scenario")
+            raise RuntimeError(f"accept() returned {result}, which is no client of the scenario")
         _, inode = found[0]
         self.by_inode[inode] = self.to_come.pop(0)
         return self.by_inode[inode]
 
 
-def threads(trace: pathlib.Path, pid: int) -> list[Event]:
+def threads(trace: pathlib.Path, pid: int, reader: Reader) -> list[Event]:
     """The server's threads with their calls, the first thread first, the others by their client."""
-    reader = Reader(list(SCENARIO))
     numbers = [int(path.suffix[1:]) for path in trace.parent.glob(trace.name + ".*")]
     numbers.sort(key=lambda number: (number != pid, number))  # first whoever accepts
     lanes: list[Event] = []
@@ -278,39 +339,83 @@ def threads(trace: pathlib.Path, pid: int) -> list[Event]:
     return lanes[:1] + sorted(lanes[1:], key=lambda lane: lane["name"])
 
 
+LONGEST_TURN = 4  # calls
+
+
+def folded(calls: list[Event]) -> list[Event]:
+    """Calls that repeat themselves, as one: a program that spins makes thousands. It has the first
+    one's beginning and the last one's end, how many `times` the turn was made, and in `then` what
+    else is in a turn."""
+    result: list[Event] = []
+    at = 0
+    while at < len(calls):
+        turn, times = next(
+            ((n, t) for n in range(1, LONGEST_TURN + 1) if (t := repeats(calls, at, n)) >= 3),
+            (1, 1),
+        )
+        event = dict(calls[at])
+        if times > 1:
+            event["end"] = calls[at + turn * times - 1]["end"]
+            event["times"] = times
+            event["then"] = [signature(call) for call in calls[at + 1 : at + turn]]
+        result.append(event)
+        at += turn * times
+    return result
+
+
+def signature(call: Event) -> Event:
+    """What makes a call the same as another one."""
+    return {key: call[key] for key in ("call", "for", "result")}
+
+
+def repeats(calls: list[Event], start: int, length: int) -> int:
+    """How many times in a row these calls are made from there on."""
+    turn = [signature(call) for call in calls[start : start + length]]
+    times = 0
+    while [signature(call) for call in calls[start : start + length]] == turn:
+        times += 1
+        start += length
+    return times
+
+
+ALMOST = 0.005  # s
+
+
 def in_ms(event: Event, zero: float, stop: float) -> Event:
     """With times in ms since `zero`. What had not ended when the recording stopped has no end."""
     result = dict(event)
     for key in {"time", "start", "end"} & set(event):
         result[key] = round((event[key] - zero) * 1000, 1) + 0.0  # + 0.0: not -0.0
-    if event.get("end", 0) >= stop:
+    if "times" in event and event["end"] >= stop - ALMOST:
+        result["end"] = None  # it was about to make the call again
+    elif event.get("end", 0) >= stop:
         result["end"] = result["result"] = None
     return result
 
 
-def record(program: pathlib.Path) -> dict[str, Any]:
-    """Plays the scenario to one stage."""
+def record(program: pathlib.Path, scenario: Scenario) -> dict[str, Any]:
+    """Plays a scenario to one program."""
     with tempfile.TemporaryDirectory(prefix="record.") as folder:
         trace = pathlib.Path(folder) / "trace"
         with TracedServer(program, trace) as server:
-            clients = play(server.port())
-            time.sleep(AFTERWARDS / 1000)
-            stop = server.end(signal.SIGTERM)
-        lanes = threads(trace, server.pid)
+            clients, stop = play(scenario, server.port(), lambda: server.end(signal.SIGTERM))
+        names = NAMES_IN_BARE if is_bare(program) else {}
+        lanes = threads(trace, server.pid, Reader(list(scenario.visits), names))
     zero = clients[0].events[0]["time"]
     for lane in lanes:
         # strace's clock may be a little off where a call was waiting for A.
         kept = [c for c in lane["calls"] if c["end"] > zero - 0.001 and c["start"] < stop]
-        lane["calls"] = [in_ms(call, zero, stop) for call in kept]
+        lane["calls"] = [in_ms(call, zero, stop) for call in folded(kept)]
     return {
-        "stage": program.name,
-        "scenario": IN_WORDS,
+        "program": program.name,
+        "scenario": scenario.in_words,
         "times": "ms since A called connect(), under strace, which makes each call take longer",
         "kernel": f"{platform.system()} {platform.release()}",
         "date": time.strftime("%Y-%m-%d"),
         "recorded until": in_ms({"time": stop}, zero, stop)["time"],
         "clients": [
-            {"name": c.name, "events": [in_ms(e, zero, stop) for e in c.events]} for c in clients
+            {"name": c.name, "events": [in_ms(e, zero, stop) for e in c.events if e["time"] < stop]}
+            for c in clients
         ],
         "threads": lanes,
     }
@@ -319,16 +424,14 @@ def record(program: pathlib.Path) -> dict[str, Any]:
 # ---- The command ---------------------------------------------------------------------------------
 
 
-def stages() -> list[pathlib.Path]:
-    """The programs of all stages, which must have been built."""
-    programs = [
-        servers.STAGES / path.parent.name
-        for path in sorted(servers.ROOT.glob("[0-9][0-9]_*/main.cpp"))
-    ]
-    for program in programs:
+def programs() -> list[pathlib.Path]:
+    """The servers and the bare programs of all stages, which must have been built."""
+    stages = [path.parent.name for path in sorted(servers.ROOT.glob("[0-9][0-9]_*/main.cpp"))]
+    found = [servers.STAGES / (stage + kind) for stage in stages for kind in ("", "_bare")]
+    for program in found:
         if not program.exists():
             raise RuntimeError(f"{program.relative_to(servers.ROOT)} is not there: build it first")
-    return programs
+    return found
 
 
 def interrupted(number: int, _frame: object) -> None:
@@ -337,15 +440,18 @@ def interrupted(number: int, _frame: object) -> None:
 
 def record_all() -> None:
     adopt_orphans()
-    for program in stages():
-        print(f"    recording {program.name}", flush=True)
-        data = json.dumps(record(program), indent=1, sort_keys=True)
-        (FIGURES / f"{program.name}_timeline.json").write_text(data + "\n")
+    for name, scenario in SCENARIOS.items():
+        folder = RECORDINGS / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for program in programs():
+            print(f"    recording {program.name}, where A {name}", flush=True)
+            data = json.dumps(record(program, scenario), indent=1, sort_keys=True)
+            (folder / f"{program.name}.json").write_text(data + "\n")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="./tour record", description="Records each stage with three clients, and draws it."
+        prog="./tour record", description="Records each program with three clients, and draws it."
     )
     parser.add_argument("--draw", action="store_true", help="only draw anew what was recorded")
     chosen = parser.parse_args()
@@ -354,7 +460,7 @@ def main() -> int:
     try:
         if not chosen.draw:
             record_all()
-        for path in draw_all(FIGURES):
+        for path in draw_all():
             print(f"    {path.relative_to(servers.ROOT)}")
     except KeyboardInterrupt:
         print("record: interrupted; what had been recorded before is kept", file=sys.stderr)

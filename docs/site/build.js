@@ -87,10 +87,14 @@ function searchIndex(pages) {
 function writeRecordings() {
     const recordings = {};
     const sites = {};
-    for (const stage of tree.stages) {
-        recordings[stage] = JSON.parse(tree.read(`docs/figures/${stage}_timeline.json`));
-        const recorded = recordings[stage].threads.flatMap(({ calls: made }) => made.map(({ call }) => call));
-        sites[stage] = sitesOf(stage, new Set(recorded));
+    for (const scenario of ['pauses', 'leaves']) {
+        recordings[scenario] = {};
+        for (const program of tree.stages.flatMap((stage) => [stage, `${stage}_bare`])) {
+            const recording = JSON.parse(tree.read(`docs/recordings/${scenario}/${program}.json`));
+            recordings[scenario][program] = recording;
+            const calls = recording.threads.flatMap((thread) => thread.calls.map(({ call }) => call));
+            sites[program] = { ...sites[program], ...sitesOf(program, new Set(calls)) };
+        }
     }
     const text = `window.recordings = ${JSON.stringify(recordings)};\nwindow.callSites = ${JSON.stringify(sites)};\n`;
     tree.write('assets/recordings.js', text);

@@ -1,4 +1,4 @@
-// The recorded run of a stage, moment by moment, and a second stage on the same clock.
+// The recorded run of a program, moment by moment, and a second program on the same clock.
 (() => {
     const slower = 25; // so many times slower than it was
     const least = 350; // ms for which each recorded moment is shown, however soon the next one follows
@@ -29,8 +29,9 @@
     /** A client's time, from its connect() to its end: dashed while it waits in the queue. */
     function lane(recording, { name, events }) {
         const calls = recording.threads.flatMap((thread) => thread.calls);
-        const accepted = calls.find(({ call, result }) => call === 'accept4' && result === name)?.end;
-        const last = events.at(-1).time;
+        const accepted = calls.find((call) => isAccept(call) && call.result === name)?.end;
+        const isOver = ['left', 'end of file', 'reset', 'refused'].includes(events.at(-1).what);
+        const last = isOver ? events.at(-1).time : recording['recorded until'];
         const track = element('div', '', 'track');
         const bar = (from, to, kind) => {
             const piece = element('i', '', kind);
@@ -49,6 +50,10 @@
     /** What a thread does, in words. */
     function doing(thread) {
         if (thread.isOver) return 'has ended';
+        if (thread.spin) {
+            const turn = thread.spin.turn.map((call) => `${call}()`).join(' and ');
+            return `spins: ${turn} again and again, ${thread.spin.times.toLocaleString('en')} times`;
+        }
         if (!thread.call) return 'works';
         if (!thread.inCall) return `works, after ${thread.call}()`;
         if (thread.for === 'any') return `in ${thread.call}(), for any of them`;
@@ -57,19 +62,19 @@
     }
 
     /** The state as rows: a name, some words, and perhaps the place in the code. */
-    function rowsOf(stage, state) {
+    function rowsOf(program, state) {
         const rows = [
             ...Object.entries(state.clients).map(([name, phase]) => [`client ${name}`, phase]),
             ['accept queue', state.queue.join(', ') || 'empty'],
             ...state.threads.map((thread) => [
                 `thread ${thread.name}`,
                 doing(thread),
-                thread.isOver ? undefined : window.callSites[stage][thread.call],
+                thread.isOver ? undefined : window.callSites[program][thread.call],
             ]),
         ];
         if (state.watched) {
-            rows.push([stage >= '06' ? 'interest list' : 'passed at each wait', state.watched.join(', ')]);
-            rows.push([stage >= '06' ? 'ready list' : 'ready', state.ready.join(', ') || 'empty']);
+            rows.push([program >= '06' ? 'interest list' : 'passed at each wait', state.watched.join(', ')]);
+            rows.push([program >= '06' ? 'ready list' : 'ready', state.ready.join(', ') || 'empty']);
         }
         return rows;
     }
@@ -83,15 +88,20 @@
         return link;
     }
 
+    /** A program's name as a title: its stage, and which of the two it is. */
+    const titleOf = (program) => (program.endsWith('_bare') ? `${program.slice(0, -5)}, bare.cpp` : `${program}, main.cpp`);
+
     function start(place) {
-        const own = place.dataset.stage;
+        const stage = place.dataset.stage;
+        const isOwn = (program) => program === stage || program === `${stage}_bare`;
         const find = (name) => place.querySelector(`[data-part=${name}]`);
-        const [play, slider, clock, other, stages] = ['play', 'slider', 'clock', 'other', 'stages'].map(find);
+        const [play, slider, clock, scenario, own, other, panels] =
+            ['play', 'slider', 'clock', 'scenario', 'program', 'other', 'stages'].map(find);
         let moments = [];
         let time = 0;
         let isPlaying = false;
         place.hidden = false;
-        other.value = '';
+        const recordingOf = (program) => window.recordings[scenario.value][program];
 
         let loading;
         function ready() {
@@ -99,26 +109,26 @@
                 .then(choose)
                 .catch((error) => {
                     loading = undefined;
-                    stages.textContent = error.message;
+                    panels.textContent = error.message;
                     throw error;
                 });
             return loading;
         }
 
         function choose() {
-            const shown = [...new Set([own, other.value])].filter(Boolean);
-            moments = [...new Set(shown.flatMap((name) => momentsOf(window.recordings[name])))]
+            const shown = [...new Set([own.value, other.value])].filter(Boolean);
+            moments = [...new Set(shown.flatMap((name) => momentsOf(recordingOf(name))))]
                 .filter((moment) => moment <= end)
                 .sort((a, b) => a - b);
-            stages.replaceChildren(...shown.map(panel));
+            panels.replaceChildren(...shown.map(panel));
             show(time);
         }
 
         function panel(name) {
             const part = element('section');
-            part.dataset.stage = name;
-            const lanes = window.recordings[name].clients.map((client) => lane(window.recordings[name], client));
-            part.append(element('h3', name), ...lanes, element('dl'));
+            part.dataset.program = name;
+            const lanes = recordingOf(name).clients.map((client) => lane(recordingOf(name), client));
+            part.append(element('h3', titleOf(name)), ...lanes, element('dl'));
             return part;
         }
 
@@ -128,31 +138,31 @@
             slider.setAttribute('aria-valuetext', `${time.toFixed(1)} ms`);
             clock.textContent = `${time.toFixed(1)} ms`;
             place.dataset.time = String(time);
-            for (const part of stages.children) describe(part);
+            for (const part of panels.children) describe(part);
         }
 
         function describe(part) {
-            const stage = part.dataset.stage;
-            const state = stateOf(window.recordings[stage], time);
+            const { program } = part.dataset;
+            const state = stateOf(recordingOf(program), time);
             for (const now of part.querySelectorAll('.track b')) now.style.left = percent(time);
-            const rows = rowsOf(stage, state);
+            const rows = rowsOf(program, state);
             const words = JSON.stringify(rows);
             if (part.dataset.words === words) return; // nothing has changed
             part.dataset.words = words;
             part.querySelector('dl').replaceChildren(
                 ...rows.flatMap(([name, value, site]) => {
                     const said = element('dd', value);
-                    if (site) said.append(' ', placeLink(site, stage === own));
+                    if (site) said.append(' ', placeLink(site, isOwn(program)));
                     return [element('dt', name), said];
                 }),
             );
-            if (stage === own) showCode(state);
+            if (program === own.value) showCode(state);
         }
 
         /** Marks the call of the thread at hand: one that is in a call for a client, or else the main one. */
         function showCode({ threads }) {
             const thread = threads.find(({ inCall, name }) => inCall && name !== 'main') ?? threads[0];
-            const site = window.callSites[own][thread.call];
+            const site = window.callSites[own.value][thread.call];
             if (site) dispatchEvent(new CustomEvent('show-code', { detail: site }));
         }
 
@@ -200,10 +210,10 @@
             stop();
             ready().then(() => show(wished));
         });
-        other.addEventListener('change', () => ready().then(choose));
+        for (const box of [scenario, own, other]) box.addEventListener('change', () => ready().then(choose));
         place.addEventListener('keydown', (event) => {
             const direction = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-            if (!direction || event.target === other || event.altKey || event.ctrlKey || event.metaKey) return;
+            if (!direction || event.target.tagName === 'SELECT' || event.altKey || event.ctrlKey || event.metaKey) return;
             event.preventDefault();
             ready().then(() => step(direction));
         });

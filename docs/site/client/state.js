@@ -21,33 +21,35 @@ function momentsOf(recording) {
 function stateOf(recording, time) {
     const calls = recording.threads.flatMap((thread) => thread.calls);
     const done = calls.filter(({ end }) => end !== null && end <= time);
-    const accepted = new Set(done.filter(({ call }) => call === 'accept4').map(({ result }) => result));
+    const accepted = new Set(done.filter(isAccept).map(({ result }) => result));
     const clients = {};
     const queue = [];
     for (const { name, events } of recording.clients) {
-        clients[name] = phaseOf(events, time, accepted.has(name));
-        if (clients[name] === inQueue) queue.push(name);
+        const past = events.filter((event) => event.time <= time);
+        clients[name] = phaseOf(past, events, accepted.has(name));
+        const is = (...names) => past.some(({ what }) => names.includes(what));
+        if (is('connected') && !is('reset') && !accepted.has(name)) queue.push(name);
     }
     return { clients, queue, threads: threadsOf(recording, time), ...waitsOf(recording, time, done, queue) };
 }
 
-const inQueue = 'connected, in the queue';
+const isAccept = ({ call }) => call === 'accept' || call === 'accept4';
 const bytesOf = (events) => events.filter(({ what }) => what === 'send').reduce((sum, { bytes }) => sum + bytes, 0);
 
-function phaseOf(events, time, isAccepted) {
-    const past = events.filter((event) => event.time <= time);
+function phaseOf(past, events, isAccepted) {
     const has = (what) => past.some((event) => event.what === what);
     if (past.length === 0) return 'not there yet';
     if (has('refused')) return 'refused';
     if (has('reset')) return 'reset: it got nothing';
+    if (has('left')) return 'has left in the middle of its request';
     if (has('end of file')) return 'has its answer, and left';
     if (has('first byte')) return 'reads its answer';
     if (!has('connected')) return 'connects';
-    if (!isAccepted) return inQueue;
+    if (!isAccepted) return 'connected, in the queue';
     return bytesOf(past) === bytesOf(events) ? 'waits for its answer' : 'pauses in the middle of its request';
 }
 
-/** What the threads do. One that has not been started yet is left out. */
+/** What the threads do. One that has not been started yet is left out. `spin` is a turn of calls that is made again and again. */
 function threadsOf(recording, time) {
     const ended = recording.threads[0].calls.some(({ call, start }) => call === 'exit_group' && start <= time);
     return recording.threads.flatMap(({ name, calls }) => {
@@ -57,45 +59,56 @@ function threadsOf(recording, time) {
         const last = begun.at(-1) ?? { call: '', for: '', end: 0 };
         const inCall = last.call !== '' && (last.end === null || last.end > time);
         const isOver = ended || (!isMain && begun.length === calls.length && !inCall);
-        return [{ name, call: last.call, for: last.for, inCall, isOver }];
+        const spin = inCall && last.times ? { times: last.times, turn: [last, ...last.then].map(({ call }) => call) } : null;
+        return [{ name, call: last.call, for: last.for, inCall, isOver, spin }];
     });
 }
 
 /** What the program waits for, where it waits for any of several clients. */
 function waitsOf(recording, time, done, queue) {
-    const waits = ['pselect', 'ppoll', 'epoll_pwait'];
-    const calls = recording.threads[0].calls;
-    if (!calls.some(({ call }) => waits.includes(call))) return { watched: null, ready: null };
-    const isEpoll = calls.some(({ call }) => call === 'epoll_pwait');
+    const waits = recording.threads[0].calls.map(({ call }) => call).filter((call) => /select$|poll$|^epoll_p?wait$/.test(call));
+    if (waits.length === 0) return { watched: null, ready: null };
+    const isEpoll = waits[0].startsWith('epoll');
     const closed = new Set(done.filter(({ call }) => call === 'close').map((call) => call.for));
     const names = done
-        .filter(({ call, result }) => (isEpoll ? result === 'EPOLL_CTL_ADD' : call === 'accept4'))
+        .filter((call) => (isEpoll ? call.result === 'EPOLL_CTL_ADD' : isAccept(call)))
         .map((call) => (isEpoll ? call.for : call.result))
         .filter((name) => recording.clients.some((client) => client.name === name) && !closed.has(name));
     const watched = ['listener', ...names];
-    const isEdge = recording.stage.startsWith('07');
-    const ready = watched.filter((name) =>
-        isEdge ? hasNews(recording, time, done, name) : hasInput(recording, time, done, name, queue),
-    );
-    return { watched, ready };
+    const isEdge = recording.program.startsWith('07');
+    const isReady = (name) => {
+        const { input, output } = newsOf(recording, time, done, name, queue);
+        if (!isEdge) return input.length > 0 || output.length > 0;
+        const reported = done.filter(({ call, result }) => call.startsWith('epoll_') && result?.includes(name)).at(-1);
+        return [...input, ...output].some((moment) => !reported || moment > reported.end);
+    };
+    return { watched, ready: watched.filter(isReady) };
 }
 
-/** Level: whether the next call on it would not have to wait. */
-function hasInput(recording, time, done, name, queue) {
-    if (name === 'listener') return queue.length > 0;
-    const { events } = recording.clients.find((client) => client.name === name);
-    const received = done
-        .filter((call) => call.call === 'recv' && call.for === name && typeof call.result === 'number')
-        .reduce((sum, { result }) => sum + result, 0);
-    return bytesOf(events.filter((event) => event.time <= time)) > received;
-}
-
-/** Edge: whether something has come since it was last reported. */
-function hasNews(recording, time, done, name) {
-    const events = recording.clients
-        .filter((client) => name === 'listener' || client.name === name)
-        .flatMap((client) => client.events)
-        .filter((event) => event.time <= time && event.what === (name === 'listener' ? 'connected' : 'send'));
-    const reported = done.filter(({ call, result }) => call === 'epoll_pwait' && result?.includes(name)).at(-1);
-    return events.some((event) => !reported || event.time > reported.end);
+/**
+ * What there is to report of a socket: when came the input that has not been taken yet, and since when
+ * does the program wait for room for output, of which there is plenty. Both in ms.
+ */
+function newsOf(recording, time, done, name, queue) {
+    const past = ({ events }) => events.filter((event) => event.time <= time);
+    if (name === 'listener') {
+        const waiting = recording.clients.filter((client) => queue.includes(client.name));
+        const input = waiting.map((client) => past(client).find(({ what }) => what === 'connected').time);
+        return { input, output: [] };
+    }
+    const client = recording.clients.find((each) => each.name === name);
+    const of = (call) => done.filter((each) => each.call === call && each.for === name);
+    const received = of('recv').reduce((sum, { result }) => sum + (typeof result === 'number' ? result : 0), 0);
+    const isBare = recording.program.endsWith('_bare');
+    const leaves = client.events.some(({ what }) => what === 'left');
+    const isComplete = !leaves && received === bytesOf(client.events);
+    // The bare programs wait for room before they send, and then for nothing but the client's end.
+    const waitsForRoom = isBare && isComplete && of('send').length === 0;
+    if (waitsForRoom) return { input: [], output: [(of('epoll_ctl').at(-1) ?? of('recv').at(-1)).end] };
+    let sent = 0;
+    const input = past(client).filter((event) => {
+        if (event.what === 'send') return (sent += event.bytes) > received;
+        return event.what === 'left' || event.what === 'end of file';
+    });
+    return { input: input.map((event) => event.time), output: [] };
 }

@@ -46,9 +46,11 @@ export function callsOfBare(stage) {
 // A recorded call is part of a conversation. So the first of these files that makes it counts.
 const likely = ['conversation.h', 'connection.h', 'poller.h', 'server.h', 'main.cpp', 'common.h'];
 
-/** Where a server makes each of these calls, as they are named in a recording. */
-export function sitesOf(stage, recorded) {
-    const files = likely.map((name) => `${stage}/${name}`).filter(exists);
+/** Where a program, 06_epoll_level or 06_epoll_level_bare, makes each of these recorded calls. */
+export function sitesOf(program, recorded) {
+    const isBare = program.endsWith('_bare');
+    const stage = program.replace(/_bare$/, '');
+    const files = (isBare ? ['bare.cpp'] : likely).map((name) => `${stage}/${name}`).filter(exists);
     const sites = {};
     for (const call of recorded) {
         const place = call === 'clone3' ? placeOfThread(files) : patterns.has(call) && placesOf(call, files)[0];
@@ -60,7 +62,7 @@ export function sitesOf(stage, recorded) {
 /** Where the thread is started that clone3 has made. */
 function placeOfThread(files) {
     for (const file of files) {
-        const line = linesOf(file).findIndex((text) => /std::jthread\(/.test(text)) + 1;
+        const line = linesOf(file).findIndex((text) => /std::j?thread[( ]/.test(text)) + 1;
         if (line) return { file, line };
     }
     return undefined;

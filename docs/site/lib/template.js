@@ -67,20 +67,29 @@ export function textPage(page, path) {
     return whole({ address: page.address, title: page.title, body, kind: 'text', path, scripts });
 }
 
-/** What the replay of a stage's recording is made of; the script fills it. */
+/** What the replay of a stage's recordings is made of; the script fills it. */
 function replay(stage) {
-    const others = stages.filter((other) => other !== stage).map((other) => `<option>${other}</option>`);
+    const option = (value, name) => `<option value="${value}">${name}</option>`;
+    const group = (label, kind) =>
+        `<optgroup label="${label}">${stages.map((other) => option(other + kind, other)).join('')}</optgroup>`;
+    const choice = (label, part, options) =>
+        `<label>${label} <select data-part="${part}" autocomplete="off">${options}</select></label>`;
     return `<section class="replay" data-stage="${stage}" aria-label="The recorded run" hidden>
 <h3>The run, moment by moment</h3>
-<p>The calls and the times were recorded, under strace. The phases, the queue and the lists follow from them. In the bars,
-dashes mean that the client waits in the queue.</p>
+<p>One client is slow or leaves, and two are quick. In the bars, a dashed piece means that the client waits in the queue, and
+a filled one that it has been accepted. The calls and the times were recorded, under strace. The phases, the queue and the
+lists follow from them.</p>
+<div class="controls">
+${choice('Client A', 'scenario', option('pauses', 'pauses in the middle of its request') + option('leaves', 'leaves in the middle of its request'))}
+${choice('Program', 'program', option(stage, 'main.cpp') + option(`${stage}_bare`, 'bare.cpp'))}
+${choice('beside', 'other', option('', 'no other program') + group('main.cpp of', '') + group('bare.cpp of', '_bare'))}
+</div>
 <div class="controls">
 <button type="button" data-part="play">Play</button>
 <button type="button" data-part="back" aria-label="One step back">◀</button>
 <button type="button" data-part="on" aria-label="One step on">▶</button>
 <label>Moment <input type="range" data-part="slider" min="0" max="345" step="0.1" value="0" autocomplete="off"></label>
 <span data-part="clock">0.0 ms</span>
-<label>beside <select data-part="other" autocomplete="off"><option value="">no other stage</option>${others.join('')}</select></label>
 </div>
 <div class="stages" data-part="stages"></div>
 </section>`;
