@@ -106,20 +106,24 @@ def waits_for(call: Event) -> str:
     return "a client" if call["for"] == "listener" else call["for"]
 
 
+def tenths(ms: float) -> str:
+    return f"{round(ms, 1):g}"
+
+
 def story(data: Event) -> str:
     """The figure in words."""
     sentences = [data["scenario"]]
     for client in data["clients"]:
         name, last = client["name"], client["events"][-1]
         accepted = accepted_at(data, name)
-        taken = "is never accepted" if accepted is None else f"is accepted at {accepted:g} ms"
+        taken = "is never accepted" if accepted is None else f"is accepted at {tenths(accepted)} ms"
         got = "".join(f", gets {e['status']}" for e in events_of(client, "first byte"))
         end = "has its end of file" if last["what"] == "end of file" else f"is {last['what']}"
-        sentences.append(f"{name} {taken}{got}, and {end} at {last['time']:g} ms.")
+        sentences.append(f"{name} {taken}{got}, and {end} at {tenths(last['time'])} ms.")
     for thread in data["threads"]:
         waits = [
-            f"{b.calls[0]['call']} for {waits_for(b.calls[0])} from {max(b.start, 0):g} "
-            f"to {b.end:g} ms"
+            f"{b.calls[0]['call']} for {waits_for(b.calls[0])} from {tenths(max(b.start, 0))} "
+            f"to {tenths(b.end)} ms"
             for b in blocks(thread["calls"], data["recorded until"])
             if b.waits() and b.end >= BLOCKED_MS
         ]

@@ -385,7 +385,7 @@ def in_ms(event: Event, zero: float, stop: float) -> Event:
     """With times in ms since `zero`. What had not ended when the recording stopped has no end."""
     result = dict(event)
     for key in {"time", "start", "end"} & set(event):
-        result[key] = round((event[key] - zero) * 1000, 1) + 0.0  # + 0.0: not -0.0
+        result[key] = round((event[key] - zero) * 1000, 2) + 0.0  # + 0.0: not -0.0
     if "times" in event and event["end"] >= stop - ALMOST:
         result["end"] = None  # it was about to make the call again
     elif event.get("end", 0) >= stop:

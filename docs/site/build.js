@@ -72,6 +72,13 @@ function toPageFrom(address) {
     };
 }
 
+/** The lessons and then the reference, in the order in which docs/README.md names them. */
+function readingOrder(byFile) {
+    const named = byFile.get('docs/README.md').links.map(({ file }) => byFile.get(file));
+    const lessons = tree.stages.map((stage) => byFile.get(`docs/${stage}.md`));
+    return [...new Set([...lessons, ...named.filter((page) => page?.file.startsWith('docs/reference/'))])];
+}
+
 function searchIndex(pages) {
     const index = new MiniSearch({ fields: ['heading', 'title', 'words'], storeFields: ['heading', 'title', 'address'] });
     const sections = pages.flatMap((page) =>
@@ -124,9 +131,11 @@ export function build() {
     }
     if (problems.length) return problems;
     fs.rmSync(tree.output, { recursive: true, force: true });
+    const order = readingOrder(byFile);
     for (const page of pages) {
-        const toPage = toPageFrom(page.address);
-        tree.write(page.address, page.stage ? lessonPage(page, pathTo(page.file), toPage) : textPage(page, pathTo(page.file)));
+        const trail = pathTo(page.file);
+        const html = page.stage ? lessonPage(page, trail, order, toPageFrom(page.address)) : textPage(page, trail, order);
+        tree.write(page.address, html);
     }
     for (const file of referredTo(pages)) writeSource(file);
     writeAssets(pages);

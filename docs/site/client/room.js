@@ -52,7 +52,7 @@
     // ---- In one column: folded, and unfolded only the function at hand ---------------------
 
     const functions = new Map(files.map((file) => [file, JSON.parse(file.dataset.functions)]));
-    let marked; // the file, and the first and last line
+    let marked; // the file, and the first line
 
     const isFolded = () => pane.classList.contains('folded');
 
@@ -86,9 +86,10 @@
 
     // ---- Which lines are marked ------------------------------------------------------------
 
-    /** Marks lines of a file, and brings them into view in the pane alone. */
-    function mark(name, first, last) {
-        const at = `${name}:${first}-${last}`;
+    /** Marks lines of a file, and brings the first of them into view in the pane alone. `ranges`: first and last lines. */
+    function mark(name, ranges) {
+        const at = `${name}:${ranges.map((range) => range.join('-'))}`;
+        const first = ranges[0][0];
         if (pane.dataset.at === at && view.value === 'code') return;
         const file = files.find((one) => one.dataset.file === name);
         if (!file) return;
@@ -96,8 +97,10 @@
         for (const line of pane.querySelectorAll('.line.marked')) line.classList.remove('marked');
         open(file);
         showFunction(file, first);
-        for (let number = first; number <= last; ++number) lineOf(file, number)?.classList.add('marked');
-        marked = [file, first, last];
+        for (const [from, to] of ranges) {
+            for (let number = from; number <= to; ++number) lineOf(file, number)?.classList.add('marked');
+        }
+        marked = [file, first];
         scrollToMark();
     }
 
@@ -126,8 +129,8 @@
 
     function follow() {
         if (!mayMove() || !noteBlock()) return;
-        const { file, first, last } = current.dataset;
-        mark(file, Number(first), Number(last));
+        const { file, lines } = current.dataset;
+        mark(file, lines.split(' ').map((range) => range.split('-').map(Number)));
     }
 
     let waiting = false;
@@ -154,7 +157,7 @@
         if (!file || !lineOf(file, number)) return false;
         if (view.value !== 'code') choose('code');
         setFolded(false);
-        mark(file.dataset.file, Number(number), Number(number));
+        mark(file.dataset.file, [[Number(number), Number(number)]]);
         return true;
     }
 
@@ -169,62 +172,10 @@
     });
     addEventListener('popstate', () => toLine(location.hash));
     addEventListener('show-code', ({ detail: { file, line } }) => {
-        if (mayMove()) mark(file, line, line);
+        if (mayMove()) mark(file, [[line, line]]);
     });
     choose('code');
-    mark(files[0].dataset.file, 1, 1);
+    mark(files[0].dataset.file, [[1, 1]]);
     setFolded(true);
     if (!toLine(decodeURIComponent(location.hash))) follow();
-
-    // ---- What a system call does -----------------------------------------------------------
-
-    const card = document.createElement('div');
-    card.className = 'card';
-    card.setAttribute('role', 'tooltip');
-    card.id = 'card';
-    card.hidden = true;
-    document.body.append(card);
-    const script = document.createElement('script');
-    script.src = `${document.body.dataset.root}assets/calls.js`;
-    document.head.append(script);
-    let leaving = 0;
-
-    function describe(link) {
-        const call = window.calls?.[link.dataset.call];
-        if (!call) return;
-        clearTimeout(leaving);
-        const name = document.createElement('strong');
-        name.textContent = `${link.dataset.call}()`;
-        const more = document.createElement('small');
-        more.textContent = `${call.man} · tested by ${call.test} · click: where it is explained`;
-        card.replaceChildren(name, ` ${call.what}`, document.createElement('br'), more);
-        card.hidden = false;
-        const box = link.getBoundingClientRect();
-        const size = card.getBoundingClientRect();
-        card.style.left = `${Math.max(8, Math.min(box.left, innerWidth - size.width - 8))}px`;
-        card.style.top = `${box.bottom + size.height + 12 < innerHeight ? box.bottom + 6 : box.top - size.height - 6}px`;
-        link.setAttribute('aria-describedby', 'card');
-    }
-
-    function hide() {
-        card.hidden = true;
-        document.querySelector('[aria-describedby=card]')?.removeAttribute('aria-describedby');
-    }
-
-    // The pointer may go onto the card without losing it.
-    const hideSoon = () => (leaving = setTimeout(hide, 150));
-    card.addEventListener('mouseenter', () => clearTimeout(leaving));
-    card.addEventListener('mouseleave', hideSoon);
-    for (const [show, away] of [['mouseover', 'mouseout'], ['focusin', 'focusout']]) {
-        document.addEventListener(show, (event) => {
-            const link = event.target.closest?.('a.call');
-            if (link) describe(link);
-        });
-        document.addEventListener(away, (event) => {
-            if (event.target.closest?.('a.call')) hideSoon();
-        });
-    }
-    document.addEventListener('keydown', (event) => {
-        if (event.key === 'Escape') hide();
-    });
 })();

@@ -27,13 +27,14 @@ function stateOf(recording, time) {
     for (const { name, events } of recording.clients) {
         const past = events.filter((event) => event.time <= time);
         clients[name] = phaseOf(past, events, accepted.has(name));
-        const is = (...names) => past.some(({ what }) => names.includes(what));
-        if (is('connected') && !is('reset') && !accepted.has(name)) queue.push(name);
+        if (isUp(past) && past.length > 1 && !accepted.has(name)) queue.push(name);
     }
-    return { clients, queue, threads: threadsOf(recording, time), ...waitsOf(recording, time, done, queue) };
+    return { clients, queue, threads: threadsOf(recording, time), ...waitsOf(recording, time, done) };
 }
 
 const isAccept = ({ call }) => call === 'accept' || call === 'accept4';
+/** Whether a client has connected, or is about to, and neither was turned away nor reset. */
+const isUp = (past) => past.length > 0 && !past.some(({ what }) => what === 'refused' || what === 'reset');
 const bytesOf = (events) => events.filter(({ what }) => what === 'send').reduce((sum, { bytes }) => sum + bytes, 0);
 
 function phaseOf(past, events, isAccepted) {
@@ -65,7 +66,7 @@ function threadsOf(recording, time) {
 }
 
 /** What the program waits for, where it waits for any of several clients. */
-function waitsOf(recording, time, done, queue) {
+function waitsOf(recording, time, done) {
     const waits = recording.threads[0].calls.map(({ call }) => call).filter((call) => /select$|poll$|^epoll_p?wait$/.test(call));
     if (waits.length === 0) return { watched: null, ready: null };
     const isEpoll = waits[0].startsWith('epoll');
@@ -77,9 +78,9 @@ function waitsOf(recording, time, done, queue) {
     const watched = ['listener', ...names];
     const isEdge = recording.program.startsWith('07');
     const isReady = (name) => {
-        const { input, output } = newsOf(recording, time, done, name, queue);
+        const { input, output } = newsOf(recording, time, done, name);
         if (!isEdge) return input.length > 0 || output.length > 0;
-        const reported = done.filter(({ call, result }) => call.startsWith('epoll_') && result?.includes(name)).at(-1);
+        const reported = done.filter(({ result }) => Array.isArray(result) && result.includes(name)).at(-1);
         return [...input, ...output].some((moment) => !reported || moment > reported.end);
     };
     return { watched, ready: watched.filter(isReady) };
@@ -89,12 +90,13 @@ function waitsOf(recording, time, done, queue) {
  * What there is to report of a socket: when came the input that has not been taken yet, and since when
  * does the program wait for room for output, of which there is plenty. Both in ms.
  */
-function newsOf(recording, time, done, name, queue) {
+function newsOf(recording, time, done, name) {
     const past = ({ events }) => events.filter((event) => event.time <= time);
     if (name === 'listener') {
-        const waiting = recording.clients.filter((client) => queue.includes(client.name));
-        const input = waiting.map((client) => past(client).find(({ what }) => what === 'connected').time);
-        return { input, output: [] };
+        // The kernel completes a connection while the client is in connect().
+        const accepted = done.filter(isAccept).map(({ result }) => result);
+        const waiting = recording.clients.filter((client) => !accepted.includes(client.name) && isUp(past(client)));
+        return { input: waiting.map(({ events }) => events[0].time), output: [] };
     }
     const client = recording.clients.find((each) => each.name === name);
     const of = (call) => done.filter((each) => each.call === call && each.for === name);
@@ -102,9 +104,10 @@ function newsOf(recording, time, done, name, queue) {
     const isBare = recording.program.endsWith('_bare');
     const leaves = client.events.some(({ what }) => what === 'left');
     const isComplete = !leaves && received === bytesOf(client.events);
-    // The bare programs wait for room before they send, and then for nothing but the client's end.
+    // The bare programs wait for room before they send. When they have ended both directions themselves, epoll says that.
     const waitsForRoom = isBare && isComplete && of('send').length === 0;
     if (waitsForRoom) return { input: [], output: [(of('epoll_ctl').at(-1) ?? of('recv').at(-1)).end] };
+    if (isBare && of('shutdown').length) return { input: [], output: [of('shutdown').at(-1).end] };
     let sent = 0;
     const input = past(client).filter((event) => {
         if (event.what === 'send') return (sent += event.bytes) > received;

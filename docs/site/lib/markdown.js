@@ -191,9 +191,9 @@ export class Page {
             this.complain(`these lines are not in ${file}: ${lines[0]}`);
             return '';
         }
-        const id = this.remember(file, first, first + lines.length - 1);
+        const place = this.remember(file, [{ first, last: first + lines.length - 1 }]);
         const caption = this.toLine(file, first, `${file}, line ${first}`);
-        return figure(caption, colour(text, languageOf(file)), 'cpp', id, file, first, first + lines.length - 1);
+        return figure(caption, colour(text, languageOf(file), { links: (target) => this.toExplanation(target) }), 'cpp', place);
     }
 
     /** Lines of a difference between two files, or of a patch. What is new stands in the second file. */
@@ -207,11 +207,8 @@ export class Page {
         const hunks = text.replace(/\n$/, '').split(/\n?^@@.*\n/m).map((hunk) => hunk.split('\n'));
         this.placesOfHunks(files[0], hunks, '+');
         const places = this.placesOfHunks(files[1], hunks, '-');
-        const first = places[0].first;
-        const last = places.at(-1).last;
-        const id = this.remember(files[1], first, last);
-        const caption = `${escape(files[0])} → ${this.toLine(files[1], first, escape(files[1]))}`;
-        return figure(caption, html, 'diff', id, files[1], first, last);
+        const caption = `${escape(files[0])} → ${this.toLine(files[1], places[0].first, escape(files[1]))}`;
+        return figure(caption, html, 'diff', this.remember(files[1], places));
     }
 
     /** Where the hunks of a difference are in one of its files: all lines but those of the other one. */
@@ -230,18 +227,26 @@ export class Page {
         return `<a href="${this.addressFor(file)}">${escape(file)}</a>`;
     }
 
-    remember(file, first, last) {
-        const id = `block-${this.blocks.length + 1}`;
-        this.blocks.push({ id, file, first, last });
-        return id;
+    /** A block that shows these parts of a file: each has a first and a last line. */
+    remember(file, parts) {
+        const block = { id: `block-${this.blocks.length + 1}`, file, parts };
+        this.blocks.push(block);
+        return block;
+    }
+
+    /** The address of where a system call is explained. */
+    toExplanation(target) {
+        const [file, anchor] = target.split('#');
+        return this.addressFor(file, anchor);
     }
 }
 
 /** The id of a line in the pane beside a lesson. */
 export const lineId = (file, line) => `${path.posix.basename(file)}-L${line}`;
 
-function figure(caption, html, kind, id, file, first, last) {
-    const place = id ? ` id="${id}" data-file="${file}" data-first="${first}" data-last="${last}"` : '';
+function figure(caption, html, kind, block) {
+    const lines = block?.parts.map(({ first, last }) => `${first}-${last}`).join(' ');
+    const place = block ? ` id="${block.id}" data-file="${block.file}" data-lines="${lines}"` : '';
     const line = caption ? `<figcaption>${caption}</figcaption>` : '';
     return `<figure class="block ${kind}"${place}>${line}${html}</figure>\n`;
 }

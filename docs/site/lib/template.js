@@ -52,17 +52,27 @@ function contents(page, depth) {
     return `<details class="contents"><summary>On this page</summary><ol>${items.join('')}</ol></details>`;
 }
 
-/** The lessons before and after this one. */
-function neighbours(page, label) {
-    const at = stages.indexOf(page.stage);
-    const link = (stage, word) =>
-        stage ? `<a rel="${word}" href="${stage}.html">${word === 'prev' ? '← ' : ''}${stage}${word === 'next' ? ' →' : ''}</a>` : '<span></span>';
-    return `<nav class="neighbours" aria-label="${label}">${link(stages[at - 1], 'prev')}${link(stages[at + 1], 'next')}</nav>`;
+/** The pages before and after this one, of those that `order` holds in reading order. */
+function neighbours(page, order, label) {
+    const at = order.indexOf(page);
+    if (at === -1) return '';
+    const link = (other, word) => {
+        if (!other) return '<span></span>';
+        const name = escape(other.stage ?? other.title);
+        const arrow = word === 'prev' ? `← ${name}` : `${name} →`;
+        return `<a rel="${word}" href="${relative(page.address, other.address)}">${arrow}</a>`;
+    };
+    return `<nav class="neighbours" aria-label="${label}">${link(order[at - 1], 'prev')}${link(order[at + 1], 'next')}</nav>`;
+}
+
+/** The middle of a page of text, between links to its neighbours. */
+function article(page, order, inner) {
+    return `<article>${neighbours(page, order, 'Neighbours')}${inner}${neighbours(page, order, 'Neighbours, at the end')}</article>`;
 }
 
 /** A page of text alone. */
-export function textPage(page, path) {
-    const body = `<main id="content"><article>${contents(page, 3)}${page.html}</article></main>`;
+export function textPage(page, path, order) {
+    const body = `<main id="content">${article(page, order, contents(page, 3) + page.html)}</main>`;
     const scripts = page.file.endsWith('/comparison.md') ? ['comparison.js'] : [];
     return whole({ address: page.address, title: page.title, body, kind: 'text', path, scripts });
 }
@@ -70,8 +80,7 @@ export function textPage(page, path) {
 /** What the replay of a stage's recordings is made of; the script fills it. */
 function replay(stage) {
     const option = (value, name) => `<option value="${value}">${name}</option>`;
-    const group = (label, kind) =>
-        `<optgroup label="${label}">${stages.map((other) => option(other + kind, other)).join('')}</optgroup>`;
+    const all = (kind, file) => stages.map((other) => option(other + kind, `${other}, ${file}`)).join('');
     const choice = (label, part, options) =>
         `<label>${label} <select data-part="${part}" autocomplete="off">${options}</select></label>`;
     return `<section class="replay" data-stage="${stage}" aria-label="The recorded run" hidden>
@@ -82,7 +91,7 @@ lists follow from them.</p>
 <div class="controls">
 ${choice('Client A', 'scenario', option('pauses', 'pauses in the middle of its request') + option('leaves', 'leaves in the middle of its request'))}
 ${choice('Program', 'program', option(stage, 'main.cpp') + option(`${stage}_bare`, 'bare.cpp'))}
-${choice('beside', 'other', option('', 'no other program') + group('main.cpp of', '') + group('bare.cpp of', '_bare'))}
+${choice('beside', 'other', option('', 'no other program') + all('', 'main.cpp') + all('_bare', 'bare.cpp'))}
 </div>
 <div class="controls">
 <button type="button" data-part="play">Play</button>
@@ -105,12 +114,12 @@ function withReplay(page) {
 }
 
 /** A lesson, and beside it the code of its stage. */
-export function lessonPage(page, path, toPage) {
+export function lessonPage(page, path, order, toPage) {
     const body = `<div class="room">
-<main id="content"><article>${neighbours(page, 'Lessons')}${contents(page, 2)}${withReplay(page)}${neighbours(page, 'Lessons, at the end')}</article></main>
+<main id="content">${article(page, order, contents(page, 2) + withReplay(page))}</main>
 <aside class="pane" aria-label="The code of this stage">${pane(page, toPage)}</aside>
 </div>`;
-    const scripts = ['room.js', 'replay.js'];
+    const scripts = ['room.js', 'card.js', 'replay.js'];
     return whole({ address: page.address, title: page.title, body, kind: 'lesson', path, scripts });
 }
 
@@ -139,7 +148,8 @@ ${changes.length ? `<div class="view" id="view-changes">${changes.map((change) =
 function codeFile(page, file, open, toPage) {
     const marks = new Map();
     for (const block of page.blocks) {
-        if (block.file === file && !marks.has(block.first)) marks.set(block.first, block.id);
+        if (block.file !== file) continue;
+        for (const { first } of block.parts) if (!marks.has(first)) marks.set(first, block.id);
     }
     const html = colour(read(file), languageOf(file), {
         prefix: `${base(file)}-L`,
@@ -184,7 +194,7 @@ function bareAndMain(page) {
 export function sourcePage(address, file, path, toPage) {
     const html = colour(read(file), languageOf(file), { prefix: 'L', links: toPage });
     const body = `<main id="content"><h1>${escape(file)}</h1>${html}</main>`;
-    return whole({ address, title: file, body, kind: 'source', path });
+    return whole({ address, title: file, body, kind: 'source', path, scripts: ['card.js'] });
 }
 
 /** A folder: what is in it. */

@@ -44,6 +44,15 @@ describe('in a browser', { skip: program ? false : 'no Chromium here' }, () => {
         return { page, trouble, close: () => context.close() };
     }
 
+    const markedLines = (page) => page.$$eval('.line.marked', (lines) => lines.map((line) => line.id));
+
+    /** The numbers of the lines in a text such as "3-5 9-9". */
+    const numbersOf = (lines) =>
+        lines.split(' ').flatMap((range) => {
+            const [from, to] = range.split('-').map(Number);
+            return Array.from({ length: to - from + 1 }, (_, index) => from + index);
+        });
+
     const stage06 = 'docs/06_epoll_level.html';
     const top = (page, selector) => page.$eval(selector, (element) => element.getBoundingClientRect().top);
 
@@ -64,10 +73,9 @@ describe('in a browser', { skip: program ? false : 'no Chromium here' }, () => {
         await block.evaluate((element) => scrollTo(0, element.getBoundingClientRect().top + scrollY - 200));
         await page.waitForSelector('figure.at-hand[data-file="06_epoll_level/poller.h"]');
         const before = await page.evaluate(() => scrollY);
-        const { first, last } = await block.evaluate((element) => element.dataset);
-        const marked = await page.$$eval('.line.marked', (lines) => lines.map((line) => line.id));
-        assert.equal(marked[0], `poller.h-L${first}`);
-        assert.equal(marked.at(-1), `poller.h-L${last}`);
+        const { lines } = await block.evaluate((element) => element.dataset);
+        const [first] = lines.split('-');
+        assert.deepEqual(await markedLines(page), numbersOf(lines).map((number) => `poller.h-L${number}`));
         const seen = await top(page, `[id="poller.h-L${first}"]`);
         assert.ok(seen > 0 && seen < 900, `line ${first} is at ${seen}`);
         assert.equal(await page.evaluate(() => scrollY), before);
@@ -79,6 +87,17 @@ describe('in a browser', { skip: program ? false : 'no Chromium here' }, () => {
         page.locator('article > figure[data-file]').nth(index)
             .evaluate((element) => window.scrollTo(0, element.getBoundingClientRect().top + scrollY - 200));
     const twoFrames = (page) => page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+
+    test('what stands between the parts of a block is not marked', async () => {
+        const { page, close } = await open(stage06);
+        const block = page.locator('article > figure[data-lines*=" "]').first();
+        await block.evaluate((element) => window.scrollTo(0, element.getBoundingClientRect().top + scrollY - 200));
+        const { lines, file } = await block.evaluate((element) => element.dataset);
+        const wanted = numbersOf(lines).map((number) => `${file.split('/').pop()}-L${number}`);
+        await page.waitForFunction((id) => document.querySelector('.line.marked')?.id === id, wanted[0]);
+        assert.deepEqual(await markedLines(page), wanted);
+        await close();
+    });
 
     test('the code can be held, and follows again', async () => {
         const { page, close } = await open(stage06);
@@ -112,8 +131,8 @@ describe('in a browser', { skip: program ? false : 'no Chromium here' }, () => {
         const mark = page.locator('#view-code a.explained').first();
         const target = await mark.getAttribute('href');
         const line = await mark.evaluate((element) => element.closest('.line').id);
-        const { first, file } = await page.$eval(target, (element) => element.dataset);
-        assert.equal(line, `${file.split('/').pop()}-L${first}`);
+        const { lines, file } = await page.$eval(target, (element) => element.dataset);
+        assert.ok(lines.split(' ').some((range) => line === `${file.split('/').pop()}-L${range.split('-')[0]}`));
         await mark.evaluate((element) => element.click());
         const seen = await top(page, target);
         assert.ok(seen >= 0 && seen < 900, `the block is at ${seen}`);
@@ -141,6 +160,13 @@ describe('in a browser', { skip: program ? false : 'no Chromium here' }, () => {
         await page.waitForSelector('#card', { state: 'hidden' });
         await call.focus();
         assert.ok(await page.isVisible('#card'));
+        await page.keyboard.press('Escape');
+        await page.locator('article figure a[data-call=epoll_ctl]').first().hover();
+        assert.match(await page.textContent('#card'), /epoll_ctl\(2\)/);
+        await page.goto(roots['file://'] + `${stages[5]}/poller.h.html`);
+        await page.waitForFunction(() => window.calls);
+        await page.locator('a[data-call=epoll_create1]').first().hover();
+        assert.match(await page.textContent('#card'), /epoll_create\(2\)/);
         await close();
     });
 
@@ -169,6 +195,12 @@ describe('in a browser', { skip: program ? false : 'no Chromium here' }, () => {
         assert.match(shown[0], /in recv\(\), for A/);
         assert.match(shown[1], /client Bhas its answer/);
         assert.match(await page.textContent('.line.marked'), /::recv\(/);
+        await replay.locator('[data-part=scenario]').selectOption('leaves');
+        await replay.locator('[data-part=program]').selectOption('02_blocking_loop_bare');
+        await page.waitForFunction(() => document.querySelector('.replay dl').textContent.includes('spins: recv() again and again'));
+        assert.match(await page.textContent('.line.marked'), /= recv\(/);
+        await replay.locator('[data-part=scenario]').selectOption('pauses');
+        await replay.locator('[data-part=program]').selectOption('02_blocking_loop');
         await replay.locator('[data-part=play]').click();
         await page.waitForFunction(() => Number(document.querySelector('.replay').dataset.time) > 150);
         await replay.locator('[data-part=play]').click();

@@ -109,20 +109,24 @@ test('a name in the text leads to the bare program first, and to the server from
     assert.match(page.html, /bare\.cpp-L\d+[^]*main\.cpp-L\d+/);
 });
 
-/** The state of a stage at a moment, as the replay shows it. */
-function stateAt(stage, time) {
+/** What the replay has: the recordings, the places of the calls, and what follows from them. */
+function replayed(expression) {
     const context = vm.createContext({ window: {} });
     for (const name of ['recordings.js', 'state.js']) {
         vm.runInContext(fs.readFileSync(path.join(output, 'assets', name), 'utf8'), context);
     }
-    return JSON.parse(vm.runInContext(`JSON.stringify(stateOf(window.recordings['${stage}'], ${time}))`, context));
+    return JSON.parse(vm.runInContext(`JSON.stringify(${expression})`, context));
 }
+
+/** The state of a program at a moment, as the replay shows it. */
+const stateAt = (program, time, scenario = 'pauses') =>
+    replayed(`stateOf(window.recordings.${scenario}['${program}'], ${time})`);
 
 test('in 02, B and C wait in the queue while the server waits for A', () => {
     const state = stateAt('02_blocking_loop', 150);
     assert.deepEqual(state.queue, ['B', 'C']);
     assert.equal(state.clients.A, 'pauses in the middle of its request');
-    assert.deepEqual(state.threads, [{ name: 'main', call: 'recv', for: 'A', inCall: true, isOver: false }]);
+    assert.deepEqual(state.threads, [{ name: 'main', call: 'recv', for: 'A', inCall: true, isOver: false, spin: null }]);
     assert.equal(state.watched, null);
 });
 
@@ -137,14 +141,14 @@ test('in 03, the threads of B and C have ended while that of A waits', () => {
 test('in 06, the server waits for any, and watches the listener and A', () => {
     const state = stateAt('06_epoll_level', 150);
     assert.equal(state.clients.B, 'has its answer, and left');
-    assert.deepEqual(state.threads, [{ name: 'main', call: 'epoll_pwait', for: 'any', inCall: true, isOver: false }]);
+    assert.deepEqual(state.threads, [{ name: 'main', call: 'epoll_pwait', for: 'any', inCall: true, isOver: false, spin: null }]);
     assert.deepEqual(state.watched, ['listener', 'A']);
     assert.deepEqual(state.ready, []);
 });
 
 /** A moment between the end of one recorded call and the beginning of the next. */
-function between(stage, isOne) {
-    const { calls } = JSON.parse(fs.readFileSync(path.join(output, '../../docs/figures', `${stage}_timeline.json`), 'utf8')).threads[0];
+function between(program, isOne) {
+    const { calls } = replayed(`window.recordings.pauses['${program}'].threads[0]`);
     const at = calls.findIndex(isOne);
     return (calls[at].end + calls[at + 1].start) / 2;
 }
@@ -156,10 +160,56 @@ test('what was reported and not received yet is ready in 06, and no longer in 07
     }
 });
 
+test('what a wait returned is what was ready before it ended, in every recording', () => {
+    const states = replayed(`Object.values(window.recordings).flatMap((programs) => Object.values(programs)).flatMap((recording) =>
+        recording.threads[0].calls
+            .filter(({ call, result }) => /select$|poll$|^epoll_p?wait$/.test(call) && Array.isArray(result))
+            .map(({ call, start, end, result }) => ({
+                what: recording.program + ': ' + call + ' at ' + start, result,
+                // A client notes what it has done a little later than the kernel has.
+                ready: [start, ...momentsOf(recording).filter((moment) => moment > start && moment < end + 1), end - 0.004]
+                    .map((moment) => stateOf(recording, moment).ready),
+            })),
+    )`);
+    assert.ok(states.length > 100);
+    for (const { what, result, ready } of states) {
+        const fits = ready.some((names) => result.every((name) => names.includes(name)));
+        assert.ok(fits, `${what} returned ${result}, but ready was ${JSON.stringify(ready)}`);
+    }
+});
+
+test('when A leaves, the bare 02 spins, and nobody is served; the server goes on', () => {
+    const bare = stateAt('02_blocking_loop_bare', 300, 'leaves');
+    assert.equal(bare.clients.A, 'has left in the middle of its request');
+    assert.deepEqual(bare.queue, ['B', 'C']);
+    assert.deepEqual(bare.threads[0].spin.turn, ['recv']);
+    assert.ok(bare.threads[0].spin.times > 100);
+    const server = stateAt('02_blocking_loop', 300, 'leaves');
+    assert.deepEqual(server.clients, { A: bare.clients.A, B: 'has its answer, and left', C: 'has its answer, and left' });
+    assert.equal(server.threads[0].spin, null);
+});
+
+test('when A leaves, the bare 06 reports it again and again, and serves the others', () => {
+    const { clients, ready, threads } = stateAt('06_epoll_level_bare', 300, 'leaves');
+    assert.deepEqual(ready, ['A']);
+    assert.deepEqual(threads[0].spin.turn, ['epoll_wait', 'recv']);
+    assert.equal(clients.C, 'has its answer, and left');
+});
+
 test('in 01, B and C are reset when the server has ended', () => {
     const { clients, threads } = stateAt('01_blocking_single', 344);
     assert.deepEqual([clients.B, clients.C], ['reset: it got nothing', 'reset: it got nothing']);
     assert.ok(threads[0].isOver);
+});
+
+test('lessons and reference follow each other', () => {
+    const next = (file) => fs.readFileSync(path.join(output, file), 'utf8').match(/rel="next" href="([^"]+)"/)?.[1];
+    let file = `docs/${stages[0]}.html`;
+    const seen = new Set();
+    for (; file && !seen.has(file); file = next(file) && path.posix.join(path.posix.dirname(file), next(file))) seen.add(file);
+    for (const page of filesBelow('docs/reference', '.md')) assert.ok(seen.has(page.replace(/\.md$/, '.html')), page);
+    for (const stage of stages) assert.ok(seen.has(`docs/${stage}.html`), stage);
+    assert.equal(file, undefined);
 });
 
 test('every lesson has its replay', () => {
@@ -208,15 +258,17 @@ test('every link of the site leads somewhere', () => {
 });
 
 test('each recorded call has a place in the code', () => {
-    const context = vm.createContext({ window: {} });
-    vm.runInContext(fs.readFileSync(path.join(output, 'assets/recordings.js'), 'utf8'), context);
-    for (const stage of stages) {
-        const { threads } = context.window.recordings[stage];
+    const recordings = Object.values(replayed('window.recordings')).flatMap((programs) => Object.values(programs));
+    const sites = replayed('window.callSites');
+    assert.equal(recordings.length, 4 * stages.length);
+    for (const { program, threads } of recordings) {
         for (const { call } of threads.flatMap(({ calls }) => calls)) {
             if (call === 'exit_group') continue;
-            const site = context.window.callSites[stage][call];
-            assert.ok(site, `${stage}: ${call}`);
-            assert.match(linesOf(site.file)[site.line - 1], new RegExp(call === 'clone3' ? 'std::jthread\\(' : `::${call}\\(`));
+            const site = sites[program][call];
+            assert.ok(site, `${program}: ${call}`);
+            const text = linesOf(site.file)[site.line - 1];
+            assert.match(text, new RegExp(call === 'clone3' ? 'std::j?thread' : `\\b${call}\\(`));
+            assert.equal(site.file.endsWith('/bare.cpp'), program.endsWith('_bare'));
         }
     }
 });
