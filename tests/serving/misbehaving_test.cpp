@@ -51,14 +51,17 @@ TEST_P(Misbehaving, TricklingClientGets408InTime) {
 
 // The time counts from accept(). What comes late gives no more of it: not a whole timeout anew.
 TEST_P(Misbehaving, LateBytesGiveNoMoreTime) {
-    StageProcess server{stage(), {"--timeout", seconds_for_option(1000ms)}};
-    const auto start = Clock::now();
-    HttpClient client{server.address()};
-    std::this_thread::sleep_until(start + scaled(800ms));
-    client.send(half_request);
-    expect_error(client.read_to_end(), "408 Request Timeout");
-    EXPECT_GE(Clock::now() - start, scaled(1000ms));
-    EXPECT_LT(Clock::now() - start, scaled(1500ms));
+    expect_within(scaled(1500ms), [&] {
+        StageProcess server{stage(), {"--timeout", seconds_for_option(1000ms)}};
+        const auto start = Clock::now();
+        HttpClient client{server.address()};
+        std::this_thread::sleep_until(start + scaled(800ms));
+        client.send(half_request);
+        expect_error(client.read_to_end(), "408 Request Timeout");
+        const auto time = Clock::now() - start;
+        EXPECT_GE(time, scaled(1000ms));
+        return time;
+    });
 }
 
 // A FIN is no error for the server's calls, only recv() gives 0 from then on: a loop that waits for
@@ -224,19 +227,23 @@ TEST_P(Misbehaving, LingeringEndsInTime) {
 
 // Each byte of the body is progress of a kind, and yet the server does not wait for its end.
 TEST_P(Misbehaving, TricklingBodyIsCutOffInTime) {
-    StageProcess server{stage(), {"--timeout", seconds_for_option(500ms)}};
-    HttpClient client{server.address()};
-    client.send("POST / HTTP/1.0\r\nContent-Length: 1000000\r\n\r\n");
-    ASSERT_EQ(client.read_some(expected_response().size()).bytes, expected_response());
-    const auto start = Clock::now();
-    while (!client.refused() && Clock::now() - start < patience) {
-        client.send_what_fits("x");
-        std::this_thread::sleep_for(1ms);
-    }
-    ASSERT_TRUE(client.refused()) << "as long as it trickles";
-    EXPECT_GE(Clock::now() - start, scaled(400ms));
-    // Twice, where the server was late at the first deadline, and found something to read.
-    EXPECT_LT(Clock::now() - start, scaled(1300ms));
+    // Twice the timeout, where the server was late at the first deadline, and found something to
+    // read.
+    expect_within(scaled(1300ms), [&] {
+        StageProcess server{stage(), {"--timeout", seconds_for_option(500ms)}};
+        HttpClient client{server.address()};
+        client.send("POST / HTTP/1.0\r\nContent-Length: 1000000\r\n\r\n");
+        EXPECT_EQ(client.read_some(expected_response().size()).bytes, expected_response());
+        const auto start = Clock::now();
+        while (!client.refused() && Clock::now() - start < patience) {
+            client.send_what_fits("x");
+            std::this_thread::sleep_for(1ms);
+        }
+        const auto time = Clock::now() - start;
+        EXPECT_TRUE(client.refused()) << "as long as it trickles";
+        EXPECT_GE(time, scaled(400ms));
+        return time;
+    });
 }
 
 // Reading and discarding is bounded: in bytes here, as the timeout is out of reach.
@@ -294,16 +301,19 @@ TEST_P(MisbehavingTogether, OneAfterTheOtherTimesOut) {
 // One that came first and says something has no more time for that, and does not stand behind the
 // one that came after it.
 TEST_P(MisbehavingTogether, EarlierDeadlineComesFirst) {
-    StageProcess server{stage(), {"--timeout", seconds_for_option(1000ms)}};
-    const auto start = Clock::now();
-    HttpClient first{server.address()};
-    std::this_thread::sleep_until(start + scaled(700ms));
-    HttpClient second{server.address()};
-    ASSERT_TRUE(server.settle());
-    first.send(half_request);
-    expect_error(first.read_to_end(), "408 Request Timeout");
-    EXPECT_LT(Clock::now() - start, scaled(1400ms));
-    expect_error(second.read_to_end(), "408 Request Timeout");
+    expect_within(scaled(1400ms), [&] {
+        StageProcess server{stage(), {"--timeout", seconds_for_option(1000ms)}};
+        const auto start = Clock::now();
+        HttpClient first{server.address()};
+        std::this_thread::sleep_until(start + scaled(700ms));
+        HttpClient second{server.address()};
+        EXPECT_TRUE(server.settle());
+        first.send(half_request);
+        expect_error(first.read_to_end(), "408 Request Timeout");
+        const auto time = Clock::now() - start;
+        expect_error(second.read_to_end(), "408 Request Timeout");
+        return time;
+    });
 }
 
 // The reader came first, and its deadline moves on and on: the other's must not wait behind it.
