@@ -3,10 +3,10 @@ import fs from 'node:fs';
 import path from 'node:path';
 import MiniSearch from 'minisearch';
 
-import { colourRules, linesOf } from './lib/code.js';
+import { colourRules, linesOf, ownerOf, rangesOf } from './lib/code.js';
 import { calls } from './lib/calls.js';
 import { sitesOf } from './lib/changes.js';
-import { Page } from './lib/markdown.js';
+import { lineId, Page } from './lib/markdown.js';
 import { folderPage, lessonPage, sourcePage, textPage } from './lib/template.js';
 import { placeOfTest } from './lib/tests.js';
 import * as tree from './lib/tree.js';
@@ -38,7 +38,7 @@ function hasAnchor(byFile, file, anchor) {
 function referredTo(pages) {
     const known = new Set(pages.map((page) => page.file));
     const wanted = new Set(pages.flatMap((page) => [...page.links.map((link) => link.file), ...above(page.file)]));
-    for (const call of Object.values(calls)) wanted.add(call.page.split('#')[0]);
+    for (const call of Object.values(calls)) wanted.add(call.page.split('#')[0]).add(placeOfTest(call.test).file);
     for (const file of wanted) {
         for (const folder of above(file)) wanted.add(folder);
         if (!tree.isFolder(file)) continue;
@@ -79,6 +79,17 @@ function readingOrder(byFile) {
     return [...new Set([...lessons, ...named.filter((page) => page?.file.startsWith('docs/reference/'))])];
 }
 
+/** What of a lesson's code can be searched for: its functions, and the recorded run. */
+function codeOfLesson({ stage, address }) {
+    const functions = tree.filesOf(stage).flatMap((file) =>
+        rangesOf(file).map(([name, line]) => ({
+            address: `${address}#${lineId(file, line)}`, heading: `${ownerOf(file, line)}${name}()`, title: file, words: '',
+        })),
+    );
+    const run = { address: `${address}#the-run`, heading: 'The recorded run, moment by moment', title: stage, words: 'replay timeline' };
+    return [...functions, run].map((entry, index) => ({ id: `${address} ${index}`, ...entry }));
+}
+
 function searchIndex(pages) {
     const index = new MiniSearch({ fields: ['heading', 'title', 'words'], storeFields: ['heading', 'title', 'address'] });
     const sections = pages.flatMap((page) =>
@@ -86,7 +97,7 @@ function searchIndex(pages) {
             id: `${page.address}#${anchor}`, address: `${page.address}#${anchor}`, heading: text, title: page.title, words,
         })),
     );
-    index.addAll(sections);
+    index.addAll([...sections, ...pages.filter(({ stage }) => stage).flatMap(codeOfLesson)]);
     return JSON.stringify(index.toJSON());
 }
 
@@ -107,6 +118,11 @@ function writeRecordings() {
     tree.write('assets/recordings.js', text);
 }
 
+function addressOfTest(name) {
+    const { file, line } = placeOfTest(name);
+    return `${tree.addressOf(file)}#L${line}`;
+}
+
 function writeAssets(pages) {
     for (const name of fs.readdirSync(path.join(here, 'client'))) {
         tree.write(`assets/${name}`, fs.readFileSync(path.join(here, 'client', name), 'utf8'));
@@ -116,7 +132,8 @@ function writeAssets(pages) {
     const library = fs.readFileSync(path.join(here, 'node_modules/minisearch/dist/umd/index.js'), 'utf8');
     tree.write('assets/search-index.js', `${library}\nwindow.searchIndex = ${searchIndex(pages)};\n`);
     writeRecordings();
-    tree.write('assets/calls.js', `window.calls = ${JSON.stringify(calls)};\n`);
+    const known = Object.entries(calls).map(([name, call]) => [name, { ...call, testAddress: addressOfTest(call.test) }]);
+    tree.write('assets/calls.js', `window.calls = ${JSON.stringify(Object.fromEntries(known))};\n`);
 }
 
 /** Builds everything. Returns what is wrong with the pages, in words; then nothing has been written. */

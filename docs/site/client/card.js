@@ -18,7 +18,10 @@
         const name = document.createElement('strong');
         name.textContent = `${link.dataset.call}()`;
         const more = document.createElement('small');
-        more.textContent = `${call.man} · tested by ${call.test} · click: where it is explained`;
+        const test = document.createElement('a');
+        test.href = document.body.dataset.root + call.testAddress;
+        test.textContent = call.test;
+        more.append(`${call.man} · tested by `, test, ' · click: where it is explained');
         card.replaceChildren(name, ` ${call.what}`, document.createElement('br'), more);
         card.hidden = false;
         const box = link.getBoundingClientRect();

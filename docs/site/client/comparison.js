@@ -39,7 +39,8 @@
                 });
             }
             const rule = both ? ` in which ${one.value} and ${two.value} differ` : '';
-            count.textContent = `${shown} of ${rows.length} rows${rule}`;
+            const same = both && !shown ? `: ${one.value} and ${two.value} do the same` : '';
+            count.textContent = `${shown} of ${rows.length} rows${same || rule}`;
         }
         show();
     }

@@ -3,6 +3,7 @@
     const slower = 25; // so many times slower than it was
     const least = 350; // ms for which each recorded moment is shown, however soon the next one follows
     const end = 345; // ms of what is shown
+    const waited = 3; // ms: a call that takes as long has waited
     const root = document.body.dataset.root;
 
     /** Loads a script of the site, once. */
@@ -26,24 +27,53 @@
         return made;
     }
 
+    /** A lane, and what puts a piece of a kind into it, from one moment to another. */
+    function emptyLane(name) {
+        const track = element('div', '', 'track');
+        const line = element('div', name, 'lane');
+        track.append(element('b'));
+        line.append(track);
+        const add = (from, to, kind) => {
+            const piece = element('i', '', kind);
+            piece.style.left = percent(from);
+            piece.style.width = `max(${kind === 'works' ? 2 : 4}px, ${percent(to - from)})`;
+            track.lastChild.before(piece);
+        };
+        return { line, add };
+    }
+
+    /** A thread's time: framed while it waits in a call, full while it works or spins. */
+    function threadLane(recording, { name, calls }) {
+        const { line, add } = emptyLane(name === 'main' ? 'server' : name);
+        for (const { start, end, times } of calls) {
+            const to = end ?? recording['recorded until'];
+            add(Math.max(0, start), to, times ? 'spins' : to - start >= waited ? 'waits' : 'works');
+        }
+        return line;
+    }
+
     /** A client's time, from its connect() to its end: dashed while it waits in the queue. */
-    function lane(recording, { name, events }) {
+    function clientLane(recording, { name, events }) {
         const calls = recording.threads.flatMap((thread) => thread.calls);
         const accepted = calls.find((call) => isAccept(call) && call.result === name)?.end;
         const isOver = ['left', 'end of file', 'reset', 'refused'].includes(events.at(-1).what);
         const last = isOver ? events.at(-1).time : recording['recorded until'];
-        const track = element('div', '', 'track');
-        const bar = (from, to, kind) => {
-            const piece = element('i', '', kind);
-            piece.style.left = percent(from);
-            piece.style.width = `max(4px, ${percent(to - from)})`;
-            track.append(piece);
-        };
-        bar(events[0].time, Math.min(accepted ?? last, last), 'queued');
-        if (accepted !== undefined) bar(accepted, last, 'served');
-        track.append(element('b'));
-        const line = element('div', name, 'lane');
-        line.append(track);
+        const { line, add } = emptyLane(name);
+        add(events[0].time, Math.min(accepted ?? last, last), 'queued');
+        if (accepted !== undefined) add(accepted, last, 'served');
+        return line;
+    }
+
+    /** The time below the lanes, in ms. */
+    function axis() {
+        const { line } = emptyLane('ms');
+        const track = line.querySelector('.track');
+        for (const ms of [0, 100, 200, 300]) {
+            const tick = element('span', String(ms));
+            tick.style.left = percent(ms);
+            track.append(tick);
+        }
+        line.classList.add('axis');
         return line;
     }
 
@@ -52,7 +82,8 @@
         if (thread.isOver) return 'has ended';
         if (thread.spin) {
             const turn = thread.spin.turn.map((call) => `${call}()`).join(' and ');
-            return `spins: ${turn} again and again, ${thread.spin.times.toLocaleString('en')} times`;
+            const [soFar, times] = [thread.spin.soFar, thread.spin.times].map((number) => number.toLocaleString('en'));
+            return `spins: ${turn} again and again, about ${soFar} of ${times} times by now`;
         }
         if (!thread.call) return 'works';
         if (!thread.inCall) return `works, after ${thread.call}()`;
@@ -127,9 +158,24 @@
         function panel(name) {
             const part = element('section');
             part.dataset.program = name;
-            const lanes = recordingOf(name).clients.map((client) => lane(recordingOf(name), client));
-            part.append(element('h3', titleOf(name)), ...lanes, element('dl'));
+            const recording = recordingOf(name);
+            const lanes = element('div', '', 'lanes');
+            lanes.append(
+                ...recording.clients.map((client) => clientLane(recording, client)),
+                ...recording.threads.map((thread) => threadLane(recording, thread)),
+                axis(),
+            );
+            lanes.addEventListener('pointerdown', goThere);
+            lanes.addEventListener('pointermove', (event) => event.buttons && goThere(event));
+            part.append(element('h3', titleOf(name)), lanes, element('dl'));
             return part;
+        }
+
+        /** A press on the lanes goes to that moment. */
+        function goThere(event) {
+            const { left, width } = event.currentTarget.querySelector('.track').getBoundingClientRect();
+            stop();
+            show((end * (event.clientX - left)) / width);
         }
 
         function show(moment) {

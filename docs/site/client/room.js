@@ -60,14 +60,20 @@
         pane.classList.toggle('folded', folded && narrow.matches);
         fold.hidden = whole.hidden = !narrow.matches;
         fold.setAttribute('aria-expanded', String(!isFolded()));
+        nameFold();
         scrollToMark();
+    }
+
+    function nameFold() {
+        fold.textContent = isFolded() ? `The code: ${fold.dataset.shown ?? ''}` : 'Close the code ✕';
     }
 
     /** Shows only the function that has this line if the window is narrow; all lines if none has it. */
     function showFunction(file, number) {
         const [name, first, last] = functions.get(file).find(([, from, to]) => from <= number && number <= to) ?? [];
         const only = narrow.matches && name !== undefined;
-        fold.textContent = `The code: ${baseOf(file.dataset.file)}${name ? `, ${name}()` : ''}`;
+        fold.dataset.shown = baseOf(file.dataset.file) + (name ? `, ${name}()` : '');
+        nameFold();
         file.querySelector('pre').style.counterReset = only ? `line ${first - 1}` : '';
         file.querySelectorAll('.line').forEach((line, index) => {
             line.hidden = only && (index + 1 < first || index + 1 > last);
@@ -75,6 +81,9 @@
     }
 
     fold.addEventListener('click', () => setFolded(!isFolded()));
+    document.querySelector('main').addEventListener('click', (event) => {
+        if (narrow.matches && !event.target.closest('a')) setFolded(true);
+    });
     whole.addEventListener('click', () => {
         showFunction(marked[0], 0);
         scrollToMark();

@@ -47,10 +47,11 @@ function phaseOf(past, events, isAccepted) {
     if (has('first byte')) return 'reads its answer';
     if (!has('connected')) return 'connects';
     if (!isAccepted) return 'connected, in the queue';
-    return bytesOf(past) === bytesOf(events) ? 'waits for its answer' : 'pauses in the middle of its request';
+    const isWhole = bytesOf(past) === bytesOf(events) && !events.some(({ what }) => what === 'left');
+    return isWhole ? 'waits for its answer' : 'pauses in the middle of its request';
 }
 
-/** What the threads do. One that has not been started yet is left out. `spin` is a turn of calls that is made again and again. */
+/** What the threads do. One that has not been started yet is left out. `spin`: see spinOf. */
 function threadsOf(recording, time) {
     const ended = recording.threads[0].calls.some(({ call, start }) => call === 'exit_group' && start <= time);
     return recording.threads.flatMap(({ name, calls }) => {
@@ -60,9 +61,15 @@ function threadsOf(recording, time) {
         const last = begun.at(-1) ?? { call: '', for: '', end: 0 };
         const inCall = last.call !== '' && (last.end === null || last.end > time);
         const isOver = ended || (!isMain && begun.length === calls.length && !inCall);
-        const spin = inCall && last.times ? { times: last.times, turn: [last, ...last.then].map(({ call }) => call) } : null;
+        const spin = inCall && last.times ? spinOf(last, time, recording['recorded until']) : null;
         return [{ name, call: last.call, for: last.for, inCall, isOver, spin }];
     });
+}
+
+/** A turn of calls that is made again and again: which calls, how many times in all, and about how many times by now. */
+function spinOf({ call, then, times, start, end }, time, until) {
+    const turn = [call, ...then.map((other) => other.call)];
+    return { turn, times, soFar: Math.round((times * (time - start)) / ((end ?? until) - start)) };
 }
 
 /** What the program waits for, where it waits for any of several clients. */

@@ -157,6 +157,14 @@ export function functionsOf(files) {
     return found;
 }
 
+/** The class that a line of a file is in, as "Name::"; nothing if it is in none. */
+export function ownerOf(file, line) {
+    const above = linesOf(file).slice(0, line - 1);
+    const start = above.findLastIndex((text) => /^(?:class|struct) \w+/.test(text));
+    if (start === -1 || above.slice(start).some((text) => text.startsWith('};'))) return '';
+    return `${above[start].match(/^(?:class|struct) (\w+)/)[1]}::`;
+}
+
 /** Each function of a file: its name, and its first and last line. */
 export function rangesOf(file) {
     const lines = linesOf(file);

@@ -24,8 +24,8 @@ export const stageOf = (file) => stages.find((stage) => file === `docs/${stage}.
 
 /**
  * One page. `html` is what stands in its middle; `headings` are all of it, the title first.
- * `blocks` are the places in source files that it shows, `links` what it refers to, with an anchor or
- * none, and `problems` what is wrong with it, in words.
+ * `blocks` are the places in source files that it shows, `names` those of functions that it names,
+ * `links` what it refers to, with an anchor or none, and `problems` what is wrong with it, in words.
  */
 export class Page {
     constructor(file, text = read(file)) {
@@ -35,6 +35,7 @@ export class Page {
         this.sections = [];
         this.anchors = new Set();
         this.blocks = [];
+        this.names = [];
         this.links = [];
         this.problems = [];
         this.stage = stageOf(file);
@@ -130,9 +131,10 @@ export class Page {
     /** A link to a line of a file: in the pane beside the lesson, or on the file's own page. */
     toLine(file, line, inner) {
         const own = this.stage && file.startsWith(`${this.stage}/`);
-        const hash = lineId(file, line);
-        const address = own ? `#${hash}` : this.addressFor(file, `L${line}`);
-        return `<a class="to-code" href="${address}">${inner}</a>`;
+        if (!own) return `<a class="to-code" href="${this.addressFor(file, `L${line}`)}">${inner}</a>`;
+        const id = `name-${this.names.length + 1}`;
+        this.names.push({ file, line, id });
+        return `<a class="to-code" id="${id}" href="#${lineId(file, line)}">${inner}</a>`;
     }
 
     codeSpan(text) {

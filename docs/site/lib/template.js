@@ -46,6 +46,8 @@ ${scripts.map((name) => `<script src="${to(`assets/${name}`)}" defer></script>`)
 function contents(page, depth) {
     const shown = page.headings.filter(({ level }) => level >= 2 && level <= depth);
     if (shown.length < 3) return '';
+    const limit = page.stage ? shown.findIndex(({ anchor }) => anchor === 'its-limit') : -1;
+    if (limit !== -1) shown.splice(limit + 1, 0, { level: 3, text: 'The run, moment by moment', anchor: 'the-run' });
     const items = shown.map(
         ({ level, text, anchor }) => `<li class="level-${level}"><a href="#${anchor}">${escape(text)}</a></li>`,
     );
@@ -73,8 +75,9 @@ function article(page, order, inner) {
 /** A page of text alone. */
 export function textPage(page, path, order) {
     const body = `<main id="content">${article(page, order, contents(page, 3) + page.html)}</main>`;
-    const scripts = page.file.endsWith('/comparison.md') ? ['comparison.js'] : [];
-    return whole({ address: page.address, title: page.title, body, kind: 'text', path, scripts });
+    const isComparison = page.file.endsWith('/comparison.md');
+    const scripts = isComparison ? ['comparison.js'] : [];
+    return whole({ address: page.address, title: page.title, body, kind: isComparison ? 'text wide' : 'text', path, scripts });
 }
 
 /** What the replay of a stage's recordings is made of; the script fills it. */
@@ -84,10 +87,10 @@ function replay(stage) {
     const choice = (label, part, options) =>
         `<label>${label} <select data-part="${part}" autocomplete="off">${options}</select></label>`;
     return `<section class="replay" data-stage="${stage}" aria-label="The recorded run" hidden>
-<h3>The run, moment by moment</h3>
-<p>One client is slow or leaves, and two are quick. In the bars, a dashed piece means that the client waits in the queue, and
-a filled one that it has been accepted. The calls and the times were recorded, under strace. The phases, the queue and the
-lists follow from them.</p>
+<h3 id="the-run">The run, moment by moment</h3>
+<p>Client A is slow or leaves, and B and C are quick. A client's bar is dashed while it waits in the queue, and filled when it
+has been accepted. The server's is framed while it waits in a call, and dark while it works or spins. Press on the bars to go
+to a moment. The calls and the times were recorded, under strace. The phases, the queue and the lists follow from them.</p>
 <div class="controls">
 ${choice('Client A', 'scenario', option('pauses', 'pauses in the middle of its request') + option('leaves', 'leaves in the middle of its request'))}
 ${choice('Program', 'program', option(stage, 'main.cpp') + option(`${stage}_bare`, 'bare.cpp'))}
@@ -123,6 +126,15 @@ export function lessonPage(page, path, order, toPage) {
     return whole({ address: page.address, title: page.title, body, kind: 'lesson', path, scripts });
 }
 
+/** What changed since the stage before: first, the files that did. */
+function changesView(page, changes) {
+    const changed = changes.filter(({ old, hunks }) => !old || hunks.length);
+    const same = changes.filter((change) => !changed.includes(change)).map(({ file }) => `<code>${base(file)}</code>`);
+    const jumps = changed.map(({ file }) => `<a href="#changed-${base(file)}">${base(file)}</a>`);
+    const rest = same.length ? `<p class="place">Unchanged: ${same.join(', ')}.</p>` : '';
+    return `<p class="place">Changed: ${jumps.join(', ')}.</p>${rest}${changed.map((change) => changedFile(page, change)).join('\n')}`;
+}
+
 function pane(page, toPage) {
     const files = filesOf(page.stage);
     const changes = changesSince(page.stage);
@@ -140,7 +152,7 @@ function pane(page, toPage) {
 <div class="tabs" role="group" aria-label="Files"></div>
 </div>
 <div class="view" id="view-code">${files.map((file, index) => codeFile(page, file, index === 0, toPage)).join('\n')}</div>
-${changes.length ? `<div class="view" id="view-changes">${changes.map((change) => changedFile(page, change)).join('\n')}</div>` : ''}
+${changes.length ? `<div class="view" id="view-changes">${changesView(page, changes)}</div>` : ''}
 <div class="view" id="view-bare-main">${bareAndMain(page)}</div>`;
 }
 
@@ -151,6 +163,9 @@ function codeFile(page, file, open, toPage) {
         if (block.file !== file) continue;
         for (const { first } of block.parts) if (!marks.has(first)) marks.set(first, block.id);
     }
+    for (const { file: other, line, id } of page.names) {
+        if (other === file && !marks.has(line)) marks.set(line, id);
+    }
     const html = colour(read(file), languageOf(file), {
         prefix: `${base(file)}-L`,
         links: toPage,
@@ -160,7 +175,7 @@ function codeFile(page, file, open, toPage) {
             line.children.unshift({
                 type: 'element',
                 tagName: 'a',
-                properties: { class: 'explained', href: `#${block}`, 'aria-label': `Line ${number}: where the lesson shows it` },
+                properties: { class: 'explained', href: `#${block}`, 'aria-label': `Line ${number}: where the lesson explains it`, title: 'Where the lesson explains it' },
                 children: [{ type: 'text', value: '¶' }],
             });
         },
@@ -171,13 +186,12 @@ function codeFile(page, file, open, toPage) {
 
 function changedFile(page, { file, old, hunks }) {
     const title = `<summary>${base(file)}</summary>`;
-    if (!old) return `<details class="file" open>${title}<p>This file is new.</p></details>`;
-    if (!hunks.length) return `<details class="file" open>${title}<p>Nothing changed.</p></details>`;
+    if (!old) return `<details class="file" id="changed-${base(file)}" open>${title}<p>This file is new.</p></details>`;
     const parts = hunks.map(
         ({ first, lines }) =>
             `<p class="place"><a class="to-code" href="#${lineId(file, first)}">line ${first}</a></p>${colour(lines.join('\n'), 'diff')}`,
     );
-    return `<details class="file" open>${title}${parts.join('\n')}</details>`;
+    return `<details class="file" id="changed-${base(file)}" open>${title}${parts.join('\n')}</details>`;
 }
 
 function bareAndMain(page) {

@@ -199,6 +199,12 @@ describe('in a browser', { skip: program ? false : 'no Chromium here' }, () => {
         await replay.locator('[data-part=program]').selectOption('02_blocking_loop_bare');
         await page.waitForFunction(() => document.querySelector('.replay dl').textContent.includes('spins: recv() again and again'));
         assert.match(await page.textContent('.line.marked'), /= recv\(/);
+        const timesSoFar = async () => Number((await replay.locator('dl').first().textContent()).match(/about ([\d,]+) of/)[1].replace(',', ''));
+        const before = await timesSoFar();
+        const { x, y, width } = await replay.locator('.track').first().boundingBox();
+        await page.mouse.click(x + (width * 300) / 345, y + 5);
+        assert.ok(Math.abs((await time()) - 300) < 3);
+        assert.ok((await timesSoFar()) > before);
         await replay.locator('[data-part=scenario]').selectOption('pauses');
         await replay.locator('[data-part=program]').selectOption('02_blocking_loop');
         await replay.locator('[data-part=play]').click();
@@ -229,6 +235,9 @@ describe('in a browser', { skip: program ? false : 'no Chromium here' }, () => {
             const cells = await row.locator('td:visible').allTextContents();
             assert.notEqual(cells[1], cells[2]);
         }
+        await controls.locator('select').nth(0).selectOption({ label: 'connects and sends nothing' });
+        await controls.locator('select').nth(1).selectOption('03');
+        assert.match(await controls.textContent(), /03 and 06 do the same/);
         await controls.locator('select').nth(1).selectOption('');
         await controls.locator('select').nth(0).selectOption({ label: 'connects and sends nothing' });
         assert.equal(await rows.count(), 1);
@@ -248,6 +257,24 @@ describe('in a browser', { skip: program ? false : 'no Chromium here' }, () => {
             assert.deepEqual(trouble, []);
             await close();
         }
+    });
+
+    test('the search finds a function, and the recorded run; typing does not scroll', async () => {
+        const { page, close } = await open(stage06);
+        await page.evaluate(() => scrollTo(0, 3000));
+        const hit = async (words) => {
+            await page.fill('#query', '');
+            await page.locator('#query').pressSequentially(words);
+            await page.waitForSelector('#hits a');
+            return page.textContent('#hits li:first-child');
+        };
+        assert.match(await hit('recorded run'), /The recorded run/);
+        assert.match(await hit('Poller::wait'), /Poller::wait\(\)\d\d_\w+\/poller\.h/);
+        assert.equal(await page.evaluate(() => scrollY), 3000);
+        await page.locator('#hits a', { hasText: '05_poll/poller.h' }).click();
+        await page.waitForURL(/05_poll\.html#poller\.h-L/);
+        assert.match(await page.textContent('.line.marked'), /void wait\(/);
+        await close();
     });
 
     test('nothing scrolls sideways at 390 px', async () => {
@@ -273,7 +300,10 @@ describe('in a browser', { skip: program ? false : 'no Chromium here' }, () => {
         assert.match(lines.at(-1), /^ {4}\}$/);
         const { bottom } = await page.$eval('.pane', (pane) => pane.getBoundingClientRect());
         assert.ok(bottom <= 800);
+        await page.mouse.click(200, 100); // outside of the pane
+        assert.ok(!(await page.isVisible('#view-code')));
         await fold.click();
+        await fold.click(); // it stays where it can be seen
         assert.ok(!(await page.isVisible('#view-code')));
         await close();
     });
