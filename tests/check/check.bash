@@ -35,9 +35,9 @@ check() {
         check_fresh "${@:3}"
         return
     fi
-    local changes='--sample 20'
+    local changes='--sample 20' share=2
     if (($# == 2)) && [[ $2 == --all ]]; then
-        changes=''
+        changes='' share=1
     elif (($# > 1)); then
         die 2 "'./tour check' takes --all, --fresh RELEASE... or nothing, but got '${*:2}'."
     fi
@@ -72,8 +72,8 @@ check() {
             -fsyntax-only -Werror -Wall -Wextra -Wpedantic -Wshadow -Wconversion"
     done
     suite_on asan "g++ with AddressSanitizer and UndefinedBehaviorSanitizer"
-    suite_on tsan "g++ with ThreadSanitizer"
-    if has clang++-14; then suite_on clang "clang 14"; else skip "The suite with clang" "without clang++-14"; fi
+    suite_on tsan "g++ with ThreadSanitizer" "$share"
+    if has clang++-14; then suite_on clang "clang 14" "$share"; else skip "The suite with clang" "without clang++-14"; fi
     if has node && has npm && has chromium; then
         install_libraries
         step "The pages, in a browser" "docs/site/test.bash generator && docs/site/test.bash browser"
@@ -149,16 +149,20 @@ step_with() {
     if ((${#absent[@]})); then skip "$2" "without ${absent[*]}"; else step "$2" "$3"; fi
 }
 
-# suite_on PRESET TITLE: builds the stages with that preset, warnings being errors, and runs the suite
-# on them, which build/ holds. Most tests wait most of the time: so more of its parts than CPUs.
+# suite_on PRESET TITLE [SHARE]: builds the stages with that preset, warnings being errors, and runs the
+# suite on them, which build/ holds. Most tests wait most of the time: so more of its parts than CPUs.
+# With a SHARE of N, one test of N is run: other ones after each commit, and the same ones until then.
 suite_on() {
-    local preset=$1 title=$2 parts=$((3 * jobs))
+    local preset=$1 title=$2 share=${3:-1} parts=$((3 * jobs)) seed numbers
+    seed=$(git rev-parse HEAD 2>/dev/null || echo none)
+    numbers=$(seq 0 $((share * parts - 1)) | shuf -n "$parts" --random-source=<(yes "$seed") | xargs)
     discard_stale_tree "build-$preset"
     step "Building the stages: $title" \
         "cmake --preset $preset $strict &&
             cmake --build --preset $preset --target ${stages[*]} ${stages[*]/%/_bare}"
+    if ((share > 1)); then title+=", one test of $share"; fi
     step "Testing the stages: $title" \
-        "export STAGE_BINARIES=build-$preset/bin GTEST_TOTAL_SHARDS=$parts &&
-        seq 0 $((parts - 1)) | ${steady}xargs -P $parts -I NUMBER env GTEST_SHARD_INDEX=NUMBER \
+        "export STAGE_BINARIES=build-$preset/bin GTEST_TOTAL_SHARDS=$((share * parts)) &&
+        printf '%s\\n' $numbers | ${steady}xargs -P $parts -I NUMBER env GTEST_SHARD_INDEX=NUMBER \
         timeout 300 build/bin/stage_tests --gtest_brief=1 --gtest_filter=-Standalone.*"
 }
