@@ -35,14 +35,14 @@ check() {
         check_fresh "${@:3}"
         return
     fi
-    local changes='--sample 20' share=2
+    local changes='--sample 20' share=2 mistakes='--sample 16'
     if (($# == 2)) && [[ $2 == --all ]]; then
-        changes='' share=1
+        changes='' share=1 mistakes=--all
     elif (($# > 1)); then
         die 2 "'./tour check' takes --all, --fresh RELEASE... or nothing, but got '${*:2}'."
     fi
     local ours='[0-9]*/*.cpp [0-9]*/*.h tests/*.cpp tests/*/*.cpp tests/*/*.h bench/*/*.cpp'
-    local python='bench docs/recorder tests/mutants'
+    local python='bench docs/recorder tests/mutants tests/try'
     local strict='-DCMAKE_COMPILE_WARNING_AS_ERROR=ON >/dev/null' steady preset compiler start=$SECONDS skipped=()
     set_up_check
     find_steady
@@ -80,8 +80,9 @@ check() {
     else
         skip "The pages, in a browser" "without node, npm and chromium"
     fi
+    step "A server of somebody else's: is it judged as it should be?" "python3 -B tests/try/judge_test.py"
     step "A fault at every system call" "build/bin/stage_tests --gtest_brief=1 --gtest_filter=Faults*:Injection*"
-    step "Classic mistakes: is each one noticed?" "tests/mistakes/run --all"
+    step "Classic mistakes: is each one noticed?" "tests/mistakes/run $mistakes"
     step_with clang++-14 clang.cindex -- "Small changes${changes:+, 20 of them}: are they noticed?" \
         "/usr/bin/python3 -B -m tests.mutants.mutate $changes"
     if has libclang_rt.fuzzer; then fuzz_requests 10; else skip "Fuzzing: the bytes of a request" "without clang 14"; fi

@@ -14,6 +14,7 @@ namespace {
 void observe_and_expect(const std::string& row, const std::string& cell,
                         const std::string& expected) {
     observe(row, cell);
+    if (expected.empty()) return; // nothing is expected of this program
     EXPECT_EQ(cell, expected);
 }
 

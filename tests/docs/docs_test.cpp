@@ -42,13 +42,14 @@ std::size_t lines_in_common(const std::vector<std::string>& whole,
 }
 
 TEST_P(Docs, FencesAreOfKnownKinds) {
-    const std::set<std::string> checked{"cpp", "diff", "console", "sh", "text"};
+    const std::set<std::string> checked{"cpp", "diff", "console", "ini", "sh", "text"};
     std::size_t marks = 0;
     for (const auto& line : page.lines) marks += line.starts_with("```") ? 1U : 0U;
     EXPECT_EQ(marks % 2, 0U) << page.file << ": a ``` is never closed";
     for (const Fence& fence : page.fences) {
         if (fence.words.empty() || !checked.contains(fence.words.front()))
-            fail_at(fence.line, "a block that nothing checks: cpp, diff, console and sh are known");
+            fail_at(fence.line,
+                    "a block that nothing checks: cpp, diff, console, ini and sh are known");
         else if (fence.is("text") && (fence.words.size() != 2 || fence.words[1] != "comparison"))
             fail_at(fence.line, "text is for the comparison only");
         if (fence.lines.empty()) fail_at(fence.line, "an empty block");
@@ -57,7 +58,7 @@ TEST_P(Docs, FencesAreOfKnownKinds) {
 
 TEST_P(Docs, CodeStandsInItsFile) {
     for (const Fence& fence : page.fences) {
-        if (!fence.is("cpp")) continue;
+        if (!fence.is("cpp") && !fence.is("ini")) continue;
         if (fence.words.size() != 2) {
             fail_at(fence.line, "which file is it from? `cpp FILE`, or `cpp sketch` for none");
             continue;

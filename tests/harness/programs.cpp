@@ -1,5 +1,6 @@
 #include "programs.h"
 
+#include "subject.h"
 #include "support.h"
 
 #include <cstdlib>
@@ -9,6 +10,7 @@
 namespace {
 
 Sanitizer find_sanitizer() {
+    if (subject() != nullptr) return Sanitizer::none;
     std::error_code no_folder; // then each test says that its program is not there
     for (const auto& entry : std::filesystem::directory_iterator{program_folder(), no_folder}) {
         const std::string name = entry.path().filename();
@@ -32,4 +34,7 @@ Sanitizer sanitizer() {
     return found;
 }
 
-int slowdown() { return sanitizer() == Sanitizer::none ? 1 : 5; }
+int slowdown() {
+    if (const Subject* server = subject()) return server->patience();
+    return sanitizer() == Sanitizer::none ? 1 : 5;
+}

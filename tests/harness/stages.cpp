@@ -1,6 +1,7 @@
 #include "stages.h"
 
 #include "programs.h"
+#include "subject.h"
 
 #include <algorithm>
 #include <iterator>
@@ -48,6 +49,24 @@ std::vector<Stage> make_servers() {
             server(5, "05_poll"),
             server(6, "06_epoll_level"),
             server(7, "07_epoll_edge")};
+}
+
+/// The server that is tried: what is expected is what the stage manages as which it is judged, but
+/// for what its profile does not claim.
+Stage tried(const Subject& subject, Stage stage) {
+    stage.name = "yours";
+    const bool has_deadlines = subject.has("timeout_option") && subject.has("too_late");
+    stage.profile = {.takes_options = has_deadlines,
+                     .announces = false,
+                     .has_deadlines = has_deadlines,
+                     .has_long_backlog = subject.value_or("backlog", "long") == "long",
+                     .ends_cleanly = subject.value_or("exit_code", "0") == "0"};
+    stage.silence = has_deadlines ? subject.value_or("too_late", "") : "no answer";
+    if (!subject.has("too_long") || subject.value_or("max_head", "") != "8192")
+        stage.head_too_long = "";
+    else stage.head_too_long = subject.value_or("too_long", "");
+    if (!stage.profile.ends_cleanly) stage.at_sigterm = "SIGTERM";
+    return stage;
 }
 
 /// The bare program of a stage. It has the stage's idea, and the faults that its header names.
@@ -100,9 +119,17 @@ std::vector<Stage> chosen_from(const std::vector<Stage>& all, int first, int las
 
 void PrintTo(const Stage& stage, std::ostream* out) { *out << stage.name; }
 
-std::vector<Stage> stages(int first, int last) { return chosen_from(make_servers(), first, last); }
+std::vector<Stage> stages(int first, int last) {
+    auto chosen = chosen_from(make_servers(), first, last);
+    if (const Subject* server = subject()) {
+        std::erase_if(chosen, [&](const Stage& stage) { return stage.number != server->number(); });
+        for (Stage& stage : chosen) stage = tried(*server, stage);
+    }
+    return chosen;
+}
 
 std::vector<Stage> bare_programs(int first) {
+    if (subject() != nullptr) return {};
     auto programs = stages(first);
     std::transform(programs.begin(), programs.end(), programs.begin(), bare_program);
     return programs;
