@@ -229,7 +229,7 @@ def print_details(results: list[Result], expected: dict[str, str], verbose: bool
         test = result.test
         if result.outcome == "failed":
             print(f"FAILED {test.name}")
-            print(f"    A client {test.what}.")
+            print(f"    The client {test.what}.")
             for line in result.seen.splitlines()[:8]:
                 print(f"    | {line}")
             print(f"    By hand: {test.hand.replace('8080', 'PORT')}")
@@ -331,6 +331,8 @@ def main() -> int:
     if arguments.junit:
         write_junit(arguments.junit, results)
     bad = [result for result in results if result.outcome in ("failed", "unexpected pass")]
+    if any(result.outcome == "failed" and "PID" in result.test.hand for result in results):
+        print("\nPID stands for your server's process number.")
     print("Nothing failed." if not bad else f"{len(bad)} of {len(results)} tests failed.")
     return 1 if bad else 0
 

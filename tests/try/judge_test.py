@@ -39,7 +39,7 @@ class Judge(unittest.TestCase):
         self.assertEqual(code, 0, said)
         skipped = [line for line in said.splitlines() if line.startswith("not applicable")]
         reasons = {line.split(": ", 1)[1] for line in skipped}
-        self.assertEqual(reasons, {"the test reads what a stage says of its troubles"}, said)
+        self.assertEqual(reasons, set(), said)
 
     def test_a_server_of_others_is_tried(self) -> None:
         (self.folder / "index.html").write_text("Hello, world!")
