@@ -35,7 +35,7 @@ check() {
         check_fresh "${@:3}"
         return
     fi
-    local changes='--sample 20' share=2 mistakes='--sample 16'
+    local changes='--sample 20' share=2 mistakes='--sample 11'
     if (($# == 2)) && [[ $2 == --all ]]; then
         changes='' share=1 mistakes=--all
     elif (($# > 1)); then
@@ -71,7 +71,7 @@ check() {
             "printf '%s\n' [0-9]*/*.cpp | xargs -P $jobs -n 1 $compiler -m32 -std=c++20 \
             -fsyntax-only -Werror -Wall -Wextra -Wpedantic -Wshadow -Wconversion"
     done
-    suite_on asan "g++ with AddressSanitizer and UndefinedBehaviorSanitizer"
+    suite_on asan "g++ with AddressSanitizer and UndefinedBehaviorSanitizer" "$share"
     suite_on tsan "g++ with ThreadSanitizer" "$share"
     if has clang++-14; then suite_on clang "clang 14" "$share"; else skip "The suite with clang" "without clang++-14"; fi
     if has node && has npm && has chromium; then
