@@ -48,6 +48,7 @@ class Judge(unittest.TestCase):
         command = [sys.executable, "-m", "http.server", *options]
         code, said = judge("--as", "03", "--level", "4", *profile, "--", *command)
         self.assertEqual(code, 0, said)
+        self.assertIn("level 1, one client: 3 passed, 1 not applicable", said)
         self.assertIn("level 3, the next client: 4 passed", said)
 
     def test_the_stage_that_it_is_like_is_found(self) -> None:
