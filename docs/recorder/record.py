@@ -60,21 +60,24 @@ class Scenario:
 
 
 QUICK = {"B": Visit(50, ((0, WHOLE),)), "C": Visit(100, ((0, WHOLE),))}
+AFTERWARDS, LASTS = 40, 340  # ms
 QUICK_IN_WORDS = "B and C connect 50 and 100 ms after A and send whole requests."
 SCENARIOS = {
     "pauses": Scenario(
         {"A": Visit(0, ((0, WHOLE[:-2]), (300, WHOLE[-2:]))), **QUICK},
         "A connects and sends half a request; 300 ms later, the rest. "
         + QUICK_IN_WORDS
-        + " All read to the end. 40 ms later the recording ends: a server that still runs gets SIGTERM.",
-        afterwards=40,
+        + f" All read to the end. {AFTERWARDS} ms later the recording ends: "
+        + "a server that still runs gets SIGTERM.",
+        afterwards=AFTERWARDS,
     ),
     "leaves": Scenario(
         {"A": Visit(0, ((0, b"GET"),), leaves=True), **QUICK},
         "A connects, sends three bytes, and leaves. "
         + QUICK_IN_WORDS
-        + " 340 ms after A has come the recording ends: a server that still runs gets SIGTERM.",
-        lasts=340,
+        + f" {LASTS} ms after A has come the recording ends: "
+        + "a server that still runs gets SIGTERM.",
+        lasts=LASTS,
     ),
 }
 
@@ -155,7 +158,7 @@ CALLS = (
     "epoll_pwait,epoll_ctl,clone,clone3,exit_group"
 )
 NAMES = {"recvfrom": "recv", "sendto": "send", "pselect6": "pselect", "clone": "clone3"}
-# The C library makes a call of its own choice for these, which only the bare programs use.
+# What the bare programs call. For some of these, the C library makes the system call of the other name.
 NAMES_IN_BARE = {"pselect": "select", "ppoll": "poll", "epoll_pwait": "epoll_wait"}
 
 

@@ -59,8 +59,7 @@ std::vector<std::string> Subject::words_for(const std::string& option,
         for (std::string word; stream >> word;) words.push_back(word);
         return words;
     }
-    const bool is_out_of_reach = option == "--timeout" && std::stod(value) >= no_limit;
-    if (is_out_of_reach && !has("timeout")) return {};
+    if (option == "--timeout" && std::stod(value) >= no_limit) return {};
     throw NotApplicable("needs " + option + ", and the profile has no " + name);
 }
 
@@ -77,7 +76,7 @@ std::vector<std::string> Subject::command(int port, const std::vector<std::strin
 }
 
 int Subject::status_for(int status) const {
-    const std::map<int, std::string> names{{408, "too_late"}, {431, "too_long"}, {503, "too_many"}};
+    const std::map<int, std::string> names{{408, "too_late"}, {431, "too_long"}};
     const auto name = names.find(status);
     if (name == names.end()) return status;
     if (status == 431 && value_or("max_head", "") != "8192")

@@ -22,7 +22,16 @@ HERE = pathlib.Path(__file__).resolve().parent
 TESTS = ROOT / "build" / "bin" / "stage_tests"
 COMPARISON = ROOT / "docs" / "reference" / "comparison.md"
 STAGES = [f"{number:02}" for number in range(1, 8)]
-WIDTH = 100
+KNOWN = {  # what a profile may say, and how its values look
+    "body_bytes_option": r".*\{value\}.*",
+    "timeout_option": r".*\{value\}.*",
+    "too_late": "[45][0-9][0-9]",
+    "too_long": "[45][0-9][0-9]",
+    "max_head": "[0-9]+",
+    "backlog": "short|long",
+    "exit_code": "0|143",
+    "patience": "[1-9][0-9]?",
+}
 
 
 def die(text: str) -> None:
@@ -97,7 +106,12 @@ def write_subject(path: pathlib.Path, arguments: argparse.Namespace, stage: int)
         ini = read_ini(arguments.profile)
         if ini.sections() != ["profile"]:
             die(f"{arguments.profile}: it has one section, [profile]")
-        lines += [f"{name} = {value}" for name, value in ini["profile"].items()]
+        for name, value in ini["profile"].items():
+            if name not in KNOWN:
+                die(f"{arguments.profile}: '{name}' is not known; a profile has {', '.join(KNOWN)}")
+            if not re.fullmatch(KNOWN[name], value):
+                die(f"{arguments.profile}: {name} = {value} does not match {KNOWN[name]}")
+            lines.append(f"{name} = {value}")
     path.write_text("\n".join(lines) + "\n")
 
 

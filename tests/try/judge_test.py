@@ -31,6 +31,11 @@ class Judge(unittest.TestCase):
         path.write_text("[expected]\n" + text)
         return ["--expected", str(path)]
 
+    def profile(self, line: str) -> list[str]:
+        path = self.folder / f"{line.split()[0]}.ini"
+        path.write_text(f"[profile]\n{line}\n")
+        return ["--as", "01", "--profile", str(path), "--", "x", "{port}"]
+
     def test_a_stage_passes_everything_as_itself(self) -> None:
         program = str(ROOT / "build/bin/06_epoll_level")
         command = [program, "--host", "127.0.0.1", "--port", "{port}", "--quiet"]
@@ -85,6 +90,8 @@ class Judge(unittest.TestCase):
             (["--", "true"], "{port}"),
             (["--only", "Nothing", "--", "x", "{port}"], "no test's name begins with 'Nothing'"),
             (self.expected("No.Test = x\n") + ["--", "x", "{port}"], "there is no test No.Test"),
+            (self.profile("to_late = 408"), "'to_late' is not known"),
+            (self.profile("exit_code = 1"), "exit_code = 1 does not match 0|143"),
             (["--profile", "/nowhere", "--as", "01", "--", "x", "{port}"], "/nowhere"),
         ]:
             code, said = judge(*words)

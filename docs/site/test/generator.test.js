@@ -176,6 +176,13 @@ test('what a wait returned is what was ready before it ended, in every recording
         const fits = ready.some((names) => result.every((name) => names.includes(name)));
         assert.ok(fits, `${what} returned ${result}, but ready was ${JSON.stringify(ready)}`);
     }
+    const asleep = replayed(`Object.values(window.recordings).flatMap((programs) => Object.values(programs)).flatMap((recording) =>
+        recording.threads[0].calls
+            .filter(({ call, times, start, end }) => /select$|poll$|^epoll_p?wait$/.test(call) && !times && end - Math.max(start, 0) > 20)
+            .map(({ start, end }) => [recording.program, stateOf(recording, (Math.max(start, 0) + end) / 2).ready]),
+    )`);
+    assert.ok(asleep.length > 20);
+    for (const [program, ready] of asleep.filter(([, names]) => names.length)) assert.fail(`${program} waits, and ${ready} is ready`);
 });
 
 test('when A leaves, the bare 02 spins, and nobody is served; the server goes on', () => {
