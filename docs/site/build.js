@@ -149,9 +149,11 @@ export function build() {
     if (problems.length) return problems;
     fs.rmSync(tree.output, { recursive: true, force: true });
     const order = readingOrder(byFile);
+    const exercises = pages.filter(({ file }) => /^docs\/exercises\/\d/.test(file)); // in order, by their names
     for (const page of pages) {
         const trail = pathTo(page.file);
-        const html = page.stage ? lessonPage(page, trail, order, toPageFrom(page.address)) : textPage(page, trail, order);
+        const neighbours = exercises.includes(page) ? exercises : order;
+        const html = page.stage ? lessonPage(page, trail, order, toPageFrom(page.address)) : textPage(page, trail, neighbours);
         tree.write(page.address, html);
     }
     for (const file of referredTo(pages)) writeSource(file);

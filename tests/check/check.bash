@@ -9,6 +9,8 @@ source tests/mistakes/break.bash
 source tests/mutants/mutate.bash
 # shellcheck source=docs/site/read.bash
 source docs/site/read.bash
+# shellcheck source=tests/exercises/exercise.bash
+source tests/exercises/exercise.bash
 
 needs_to_check=( # those of Debian 12: another version of most of them has another opinion
     "${needs_to_fuzz[@]}"
@@ -35,14 +37,14 @@ check() {
         check_fresh "${@:3}"
         return
     fi
-    local changes='--sample 20' share=2 mistakes='--sample 11'
+    local changes='--sample 20' share=2 mistakes='--sample 8' exercises='--sample 5'
     if (($# == 2)) && [[ $2 == --all ]]; then
-        changes='' share=1 mistakes=--all
+        changes='' share=1 mistakes=--all exercises=''
     elif (($# > 1)); then
         die 2 "'./tour check' takes --all, --fresh RELEASE... or nothing, but got '${*:2}'."
     fi
     local ours='[0-9]*/*.cpp [0-9]*/*.h tests/*.cpp tests/*/*.cpp tests/*/*.h bench/*/*.cpp'
-    local python='bench docs/recorder tests/mutants tests/try'
+    local python='bench docs/recorder docs/exercises tests/exercises tests/mutants tests/try'
     local strict='-DCMAKE_COMPILE_WARNING_AS_ERROR=ON >/dev/null' steady preset compiler start=$SECONDS skipped=()
     set_up_check
     find_steady
@@ -81,6 +83,8 @@ check() {
         skip "The pages, in a browser" "without node, npm and chromium"
     fi
     step "A server of somebody else's: is it judged as it should be?" "python3 -B tests/try/judge_test.py"
+    step "The exercises: do they judge?" "python3 -B -m tests.exercises.exercise_test"
+    step "The exercises: does each start fail, and each answer pass?" "python3 -B -m tests.exercises.prove $exercises"
     step "A fault at every system call" "build/bin/stage_tests --gtest_brief=1 --gtest_filter=Faults*:Injection*"
     step "Classic mistakes: is each one noticed?" "tests/mistakes/run $mistakes"
     step_with clang++-14 clang.cindex -- "Small changes${changes:+, 20 of them}: are they noticed?" \

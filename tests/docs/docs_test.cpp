@@ -24,6 +24,7 @@ const fs::path root{SOURCE_DIR};
 class Docs : public PageTest {};
 
 INSTANTIATE_TEST_SUITE_P(, Docs, testing::ValuesIn(page_files()), page_name);
+INSTANTIATE_TEST_SUITE_P(Exercises, Docs, testing::ValuesIn(exercise_files()), page_name);
 
 /// Whether `part` stands in `whole` as lines that follow each other.
 bool contains(const std::vector<std::string>& whole, const std::vector<std::string>& part) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <initializer_list>
 #include <map>
 #include <regex>
 #include <sstream>
@@ -100,14 +101,26 @@ Page read_page(const fs::path& file) {
     return page;
 }
 
-std::vector<fs::path> page_files() {
+namespace {
+
+/// The pages in these folders, in order.
+std::vector<fs::path> pages_in(std::initializer_list<const char*> folders) {
     std::vector<fs::path> files;
-    for (const char* folder : {"docs", "docs/reference"}) {
+    for (const char* folder : folders) {
         for (const auto& entry : fs::directory_iterator(fs::path{SOURCE_DIR} / folder)) {
             if (entry.path().extension() == ".md") files.push_back(entry.path());
         }
     }
     std::sort(files.begin(), files.end());
+    return files;
+}
+
+} // namespace
+
+std::vector<fs::path> exercise_files() { return pages_in({"docs/exercises"}); }
+
+std::vector<fs::path> page_files() {
+    auto files = pages_in({"docs", "docs/reference"});
     files.insert(files.begin(), fs::path{SOURCE_DIR} / "README.md");
     return files;
 }

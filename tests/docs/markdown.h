@@ -51,6 +51,8 @@ Page read_page(const std::filesystem::path& file);
 
 /// README.md and docs/*.md, in this order, by name.
 std::vector<std::filesystem::path> page_files();
+/// The pages of the exercises, and the one that lists them, in order.
+std::vector<std::filesystem::path> exercise_files();
 
 std::vector<std::string> words_of(const std::string& text);
 std::string joined_lines(const std::vector<std::string>& lines);

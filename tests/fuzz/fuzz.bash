@@ -6,6 +6,15 @@ needs_to_fuzz=(
     'libclang_rt.fuzzer|libclang-rt-14-dev|libFuzzer, of clang 14'
 )
 
+# step TITLE COMMAND: runs it with bash, and ends the check where it fails.
+step() {
+    local title=$1 command=$2 start=$SECONDS
+    say "$title"
+    note "$command"
+    bash -o pipefail -c "$command" || die 1 "$title: failed. To repeat just this, in $root:" "$command"
+    note "$title: passed in $((SECONDS - start)) s"
+}
+
 # fuzz [SECONDS]: each fuzzer for so long, 60 unless told.
 fuzz() {
     local seconds=${2:-60} preset steady

@@ -127,6 +127,7 @@ std::pair<unsigned long long, unsigned long long> vdso_of(pid_t process) {
 /// Has `send` send one byte to a thread that waits for it, and counts the instructions from the
 /// return of its recv() to its next system call, one by one under ptrace(2); at most `most`. Those
 /// of the vDSO do not count: it starts over when the clock ticks meanwhile, and a step takes long.
+/// An instruction that repeats itself, to copy bytes (rep movsb), counts once.
 template <typename Send>
 std::size_t instructions_for_a_byte(pid_t thread, Send send, std::size_t most) {
     const auto go_on = [thread](__ptrace_request how) {
@@ -152,7 +153,10 @@ std::size_t instructions_for_a_byte(pid_t thread, Send send, std::size_t most) {
     std::size_t count = 0;
     const auto vdso = vdso_of(thread);
     while (stopped && count < most && !at_system_call()) {
+        const auto before = registers.rip;
         stopped = go_on(PTRACE_SINGLESTEP);
+        ptrace(PTRACE_GETREGS, thread, nullptr, &registers);
+        if (registers.rip == before) continue;
         const bool inside = registers.rip >= vdso.first && registers.rip < vdso.second;
         if (!inside) ++count;
     }

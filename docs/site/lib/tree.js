@@ -22,7 +22,7 @@ export function entriesOf(folder) {
     return fs
         .readdirSync(path.join(root, folder), { withFileTypes: true })
         .map((entry) => entry.name + (entry.isDirectory() ? '/' : ''))
-        .filter((name) => !/^(build.*|node_modules|\.git|__pycache__)\/$/.test(name))
+        .filter((name) => !/^(build.*|work|node_modules|\.git|__pycache__)\/$/.test(name))
         .sort();
 }
 
