@@ -83,6 +83,7 @@ check() {
         skip "The pages, in a browser" "without node, npm and chromium"
     fi
     step "A server of somebody else's: is it judged as it should be?" "python3 -B tests/try/judge_test.py"
+    step "Servers of others, two of them: does each do what the page says?" "./tour try --servers --sample 2"
     step "The exercises: do they judge?" "python3 -B -m tests.exercises.exercise_test"
     step "The exercises: does each start fail, and each answer pass?" "python3 -B -m tests.exercises.prove $exercises"
     step "A fault at every system call" "build/bin/stage_tests --gtest_brief=1 --gtest_filter=Faults*:Injection*"

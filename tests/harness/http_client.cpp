@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <arpa/inet.h>
 #include <array>
+#include <cctype>
 #include <cerrno>
 #include <linux/tcp.h>
 #include <netinet/in.h>
@@ -41,12 +42,16 @@ const std::string& body_pattern() {
     return pattern;
 }
 
-/// The value of Content-Length; 0 if the field is missing.
+/// The value of Content-Length; 0 if the field is missing. A server that is tried may write its
+/// name in small letters (RFC 9110 §5.1).
 std::size_t announced_length(const std::string& response) {
     constexpr std::string_view field = "\r\nContent-Length: ";
-    const auto found = response.find(field);
-    if (found == std::string::npos) return 0;
-    return std::strtoul(response.c_str() + found + field.size(), nullptr, 10);
+    const auto same = [](char one, char other) { return std::tolower(one) == std::tolower(other); };
+    const auto found =
+        std::search(response.begin(), response.end(), field.begin(), field.end(), same);
+    if (found == response.end()) return 0;
+    const auto start = static_cast<std::size_t>(found - response.begin()) + field.size();
+    return std::strtoul(response.c_str() + start, nullptr, 10);
 }
 
 void compare(std::string_view piece, CheckedBody& body) {
@@ -77,7 +82,9 @@ std::ostream& operator<<(std::ostream& out, End end) {
 
 int Reply::status() const {
     constexpr std::string_view version = "HTTP/1.0 ";
-    if (!bytes.starts_with(version)) return 0;
+    // A server that is tried may name the highest version that it knows (RFC 9110 §6.2).
+    const bool is_newer = subject() != nullptr && bytes.starts_with("HTTP/1.1 ");
+    if (!bytes.starts_with(version) && !is_newer) return 0;
     return static_cast<int>(std::strtol(bytes.c_str() + version.size(), nullptr, 10));
 }
 
@@ -106,22 +113,38 @@ std::string expected_response(std::uint64_t body_bytes) {
 }
 
 HttpClient::HttpClient(const Address& server, const ClientOptions& options)
-    : socket_{checked(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), "socket")} {
-    if (options.receive_buffer > 0) {
-        checked(setsockopt(socket_.number(), SOL_SOCKET, SO_RCVBUF, &options.receive_buffer,
-                           sizeof options.receive_buffer),
-                "SO_RCVBUF");
-    }
-    const auto address = socket_address(server);
-    const auto* generic = reinterpret_cast<const sockaddr*>(&address);
-    const int result = ::connect(socket_.number(), generic, sizeof address);
-    if (result != 0 && errno != EINPROGRESS) fail(errno, "connect");
+    : socket_{begin_to_connect(server, options)} {
+    if (subject() != nullptr && subject()->has_short_queue()) knock(server, options);
     if (!options.await_connect) return;
     if (!wait(POLLOUT, Clock::now() + patience)) fail(ETIMEDOUT, "connect");
     int error = 0;
     socklen_t size = sizeof error;
     checked(getsockopt(socket_.number(), SOL_SOCKET, SO_ERROR, &error, &size), "SO_ERROR");
     if (error != 0) fail(error, "connect");
+}
+
+Descriptor HttpClient::begin_to_connect(const Address& server, const ClientOptions& options) {
+    Descriptor socket{
+        checked(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), "socket")};
+    if (options.receive_buffer > 0) {
+        checked(setsockopt(socket.number(), SOL_SOCKET, SO_RCVBUF, &options.receive_buffer,
+                           sizeof options.receive_buffer),
+                "SO_RCVBUF");
+    }
+    const auto address = socket_address(server);
+    const auto* generic = reinterpret_cast<const sockaddr*>(&address);
+    const int result = ::connect(socket.number(), generic, sizeof address);
+    if (result != 0 && errno != EINPROGRESS) fail(errno, "connect");
+    return socket;
+}
+
+void HttpClient::knock(const Address& server, const ClientOptions& options) {
+    const auto deadline = Clock::now() + scaled(options.await_connect ? 3000ms : 100ms);
+    while (!wait(POLLOUT, Clock::now() + 20ms)) {
+        if (Clock::now() >= deadline && options.await_connect) fail(ETIMEDOUT, "connect");
+        if (Clock::now() >= deadline) return;
+        socket_ = begin_to_connect(server, options);
+    }
 }
 
 bool HttpClient::connected() const {

@@ -26,7 +26,8 @@ struct Reply {
     std::string bytes{};
     End end = End::timeout;
 
-    /// The number in a first line "HTTP/1.0 200 OK"; 0 if the bytes do not begin with one.
+    /// The number in a first line "HTTP/1.0 200 OK"; 0 if the bytes do not begin with one. HTTP/1.1
+    /// will do from a server that is tried, and from no stage.
     int status() const;
     /// What follows the first blank line.
     std::string body() const;
@@ -114,6 +115,10 @@ public:
     void delay_acknowledgements();
 
 private:
+    static Descriptor begin_to_connect(const Address& server, const ClientOptions& options);
+    /// Tries again every 20 ms, for as long as a short queue has no room: the kernel would do so
+    /// after a second, and then after two.
+    void knock(const Address& server, const ClientOptions& options);
     bool wait(short events, Clock::time_point deadline) const;
 
     Descriptor socket_;

@@ -14,6 +14,8 @@
 #include <gtest/gtest.h>
 #include <sstream>
 #include <stdexcept>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 
 namespace {
 
@@ -61,6 +63,21 @@ int free_port() {
     return ntohs(address.sin_port);
 }
 
+/// How often a server that is tried is started, where it ends before it listens: another program
+/// may have taken its port. The stages choose a port themselves.
+constexpr int starts_of_a_subject = 5;
+
+/// Ends all that is left of a process group, the orphans included, which are this process's since
+/// adopt_orphans().
+void end_group(pid_t leader) {
+    kill(-leader, SIGKILL);
+    while (waitpid(-leader, nullptr, 0) > 0) {
+    }
+}
+
+/// Orphans of a server that is tried become this process's children, and not those of init.
+void adopt_orphans() { checked(prctl(PR_SET_CHILD_SUBREAPER, 1), "PR_SET_CHILD_SUBREAPER"); }
+
 } // namespace
 
 std::vector<std::string> stage_command(const Stage& stage, std::vector<std::string> arguments) {
@@ -87,34 +104,46 @@ Finished run_stage(const Stage& stage, const std::vector<std::string>& arguments
     return run_command(command, with_sanitizer_options({}));
 }
 
-StageProcess::StageProcess(const Stage& stage, std::vector<std::string> arguments,
+StageProcess::StageProcess(const Stage& stage, const std::vector<std::string>& arguments,
                            const SpawnOptions& options)
-    : stage_{stage}, child_{stage_command(stage, std::move(arguments)),
-                            with_sanitizer_options(options)} {
+    : stage_{stage} {
+    if (subject() != nullptr) adopt_orphans();
     const bool line_expected = stage.profile.announces && options.err == Stream::collected;
     const auto found = [&] { return line_expected ? address_from_line() : address_from_kernel(); };
-    eventually([&] { return found() || !child_.running(); });
-    if (found()) return;
-    throw std::runtime_error(stage.name + " does not listen; on its stderr: " + child_.err());
+    const int starts = subject() == nullptr ? 1 : starts_of_a_subject;
+    for (int i = 0; i < starts && !running(); ++i) {
+        end_what_is_left();
+        child_ = std::make_unique<ChildProcess>(stage_command(stage, arguments),
+                                                with_sanitizer_options(options));
+        eventually([&] { return found() || !running(); });
+        if (found()) return;
+    }
+    end_what_is_left();
+    throw std::runtime_error(stage.name + " does not listen; on its stderr: " + child_->err());
 }
 
 StageProcess::~StageProcess() {
-    if (child_.running()) {
-        child_.send_signal(SIGCONT); // not last: it would undo the SIGSTOP by which LeakSanitizer
-        send_signal(SIGTERM);        // holds the threads of a program that ends
+    if (running()) {
+        child_->send_signal(SIGCONT); // not last: it would undo the SIGSTOP by which LeakSanitizer
+        send_signal(SIGTERM);         // holds the threads of a program that ends
         const int code = wait_exit(patience).value_or(-1);
         const bool own_end = stage_.number == 1 && (code == 0 || code == 1); // just before
         const int expected = stage_.profile.ends_cleanly ? 0 : 128 + SIGTERM;
         const bool is_enough = subject() != nullptr && code >= 0; // it has ended
         EXPECT_TRUE(code == expected || own_end || is_enough)
             << stage_.name << " ends with " << code << " on SIGTERM"
-            << " (-1: not at all); on its stderr: " << child_.err();
+            << " (-1: not at all); on its stderr: " << child_->err();
     }
     check_sanitizer_reports();
+    end_what_is_left();
+}
+
+void StageProcess::end_what_is_left() const {
+    if (subject() != nullptr && child_) end_group(child_->pid());
 }
 
 bool StageProcess::address_from_line() {
-    const auto text = child_.err();
+    const auto text = child_->err();
     const auto found = text.find(listening_mark);
     if (found == std::string::npos) return false;
     const auto start = found + std::string{listening_mark}.size();
@@ -140,26 +169,26 @@ bool StageProcess::address_from_kernel() {
 }
 
 void StageProcess::stop() {
-    child_.send_signal(SIGSTOP);
+    child_->send_signal(SIGSTOP);
     if (!eventually([this] { return state_in(read_file(proc("stat"))) == 'T'; })) {
         throw std::runtime_error(stage_.name + " does not stop");
     }
 }
 
-void StageProcess::resume() { child_.send_signal(SIGCONT); }
+void StageProcess::resume() { child_->send_signal(SIGCONT); }
 
 void StageProcess::send_signal(int signal) {
     last_signal_ = signal;
-    child_.send_signal(signal);
+    child_->send_signal(signal);
 }
 
 std::optional<int> StageProcess::wait_exit(Clock::duration limit) {
     // ThreadSanitizer takes each signal itself and calls the program's handler when it sees fit: at
     // the end of a later call, or not before the next signal. A server then waits in accept4(2)
     // as if nothing had been sent. Without ThreadSanitizer one signal has to do.
-    if (sanitizer() == Sanitizer::thread && last_signal_ != 0 && !child_.wait_exit(2s))
-        child_.send_signal(last_signal_);
-    return child_.wait_exit(limit);
+    if (sanitizer() == Sanitizer::thread && last_signal_ != 0 && !child_->wait_exit(2s))
+        child_->send_signal(last_signal_);
+    return child_->wait_exit(limit);
 }
 
 int StageProcess::exit_code(Clock::duration limit) {
@@ -176,7 +205,7 @@ std::string StageProcess::ending() {
 
 std::vector<std::string> StageProcess::complaints() const {
     if (subject() != nullptr) throw NotApplicable("reads what a stage says of its troubles");
-    auto lines = lines_of(child_.err());
+    auto lines = lines_of(child_->err());
     std::erase_if(lines, [](const std::string& line) {
         return line.find(listening_mark) != std::string::npos;
     });
@@ -185,7 +214,7 @@ std::vector<std::string> StageProcess::complaints() const {
 
 void StageProcess::check_sanitizer_reports() const {
     if (subject() != nullptr) return;
-    const auto text = child_.err();
+    const auto text = child_->err();
     for (const char* word : {"Sanitizer", "runtime error:"}) {
         EXPECT_EQ(text.find(word), std::string::npos) << stage_.name << " wrote:\n" << text;
     }
@@ -194,7 +223,7 @@ void StageProcess::check_sanitizer_reports() const {
 std::chrono::nanoseconds StageProcess::cpu_time() const {
     clockid_t clock{};
     timespec time{};
-    if (clock_getcpuclockid(child_.pid(), &clock) != 0) return {};
+    if (clock_getcpuclockid(child_->pid(), &clock) != 0) return {};
     clock_gettime(clock, &time);
     return std::chrono::seconds{time.tv_sec} + std::chrono::nanoseconds{time.tv_nsec};
 }
@@ -258,5 +287,5 @@ std::uint64_t StageProcess::kilobytes(const char* file, const std::string& field
 }
 
 std::string StageProcess::proc(const std::string& file) const {
-    return "/proc/" + std::to_string(child_.pid()) + '/' + file;
+    return "/proc/" + std::to_string(child_->pid()) + '/' + file;
 }

@@ -22,31 +22,32 @@ Finished run_stage(const Stage& stage, const std::vector<std::string>& arguments
 
 /// A stage that listens. Whatever a test does with it, it must still end on SIGTERM when the test
 /// is over, with 0 if its profile says so, and must leave no sanitizer's report on stderr: the
-/// destructor fails the test otherwise.
+/// destructor fails the test otherwise. Whatever a server that is tried has started ends with it.
 class StageProcess {
 public:
     /// Starts the stage and waits for its line "listening on …" on stderr. Where it writes none, or
     /// stderr is not collected, waits until the kernel lists its listener. Throws
-    /// std::runtime_error if neither comes.
-    explicit StageProcess(const Stage& stage, std::vector<std::string> arguments = {},
+    /// std::runtime_error if neither comes. A server that is tried and ends before is started
+    /// again, on another port.
+    explicit StageProcess(const Stage& stage, const std::vector<std::string>& arguments = {},
                           const SpawnOptions& options = {});
     ~StageProcess();
 
     const Address& address() const { return address_; }
-    pid_t pid() const { return child_.pid(); }
+    pid_t pid() const { return child_->pid(); }
 
     void send_signal(int signal);
     /// SIGSTOP, and waits until the process has stopped (state T of proc(5)).
     void stop();
     /// SIGCONT.
     void resume();
-    bool running() { return child_.running(); }
+    bool running() { return child_ && child_->running(); }
     /// The exit code; -1 and a failed test if the stage does not end within `limit`.
     int exit_code(Clock::duration limit = patience);
 
-    std::string out() const { return child_.out(); }
-    int out_descriptor() const { return child_.out_descriptor(); }
-    std::string err() const { return child_.err(); }
+    std::string out() const { return child_->out(); }
+    int out_descriptor() const { return child_->out_descriptor(); }
+    std::string err() const { return child_->err(); }
     /// The lines on stderr other than the one that says where the stage listens.
     std::vector<std::string> complaints() const;
 
@@ -79,13 +80,14 @@ private:
     bool address_from_line();
     bool address_from_kernel();
     void check_sanitizer_reports() const;
+    void end_what_is_left() const;
     std::optional<int> wait_exit(Clock::duration limit);
     bool asleep() const;
     std::uint64_t kilobytes(const char* file, const std::string& field) const;
     std::string proc(const std::string& file) const;
 
     Stage stage_;
-    ChildProcess child_;
+    std::unique_ptr<ChildProcess> child_;
     Address address_{};
     int last_signal_ = 0; ///< of send_signal(); 0 is none
 };

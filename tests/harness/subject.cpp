@@ -83,7 +83,8 @@ int Subject::status_for(int status) const {
         throw NotApplicable("is about a limit of 8,192 bytes, and max_head is another or none");
     if (!has(name->second))
         throw NotApplicable("is about a status of its own, and the profile has no " + name->second);
-    return std::stoi(values_.at(name->second));
+    const auto& value = values_.at(name->second);
+    return value == "closed" ? 0 : std::stoi(value);
 }
 
 const Subject* subject() {

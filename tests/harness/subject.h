@@ -23,13 +23,16 @@ public:
     /// The stage as which it is judged, and how much slower than one it may be.
     int number() const { return std::stoi(value_or("as", "7")); }
     int patience() const { return std::stoi(value_or("patience", "1")); }
+    /// Whether its queue of clients that wait to be accepted has no room for a crowd.
+    bool has_short_queue() const { return value_or("backlog", "long") == "short"; }
     bool has(const std::string& name) const { return values_.contains(name); }
     std::string value_or(const std::string& name, const std::string& otherwise) const;
 
     /// The command for this port, with what stands for these options of the stages. Throws
     /// NotApplicable if an option matters, and the subject has nothing like it.
     std::vector<std::string> command(int port, const std::vector<std::string>& options) const;
-    /// The status that it sends in place of this one of the stages'. Throws NotApplicable if none.
+    /// The status that it sends in place of this one of the stages', 0 if it closes and sends none.
+    /// Throws NotApplicable if the profile does not say.
     int status_for(int status) const;
 
 private:

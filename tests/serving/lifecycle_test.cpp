@@ -78,7 +78,10 @@ TEST_P(Lifecycle, TwoSignalsAtOnce) {
     server.send_signal(SIGINT);
     server.send_signal(SIGTERM);
     server.resume();
-    EXPECT_EQ(server.exit_code(), 0);
+    const int code = server.exit_code();
+    // A server that is tried may be ended by the signal: by the first one that it gets.
+    const bool by_signal = code == 128 + SIGINT || code == 128 + SIGTERM;
+    EXPECT_TRUE(stage().profile.ends_cleanly ? code == 0 : by_signal) << code;
 }
 
 TEST_P(Lifecycle, InheritedSignalSettingsDoNotMatter) {

@@ -6,15 +6,21 @@ stage_tests runs the tests; this chooses them, reads what came of them, and says
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import configparser
+import contextlib
+import ctypes
 import dataclasses
 import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import typing
 import xml.etree.ElementTree as xml
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -25,16 +31,34 @@ STAGES = [f"{number:02}" for number in range(1, 8)]
 KNOWN = {  # what a profile may say, and how its values look
     "body_bytes_option": r".*\{value\}.*",
     "timeout_option": r".*\{value\}.*",
-    "too_late": "[45][0-9][0-9]",
+    "too_late": "[45][0-9][0-9]|closed",
     "too_long": "[45][0-9][0-9]",
     "max_head": "[0-9]+",
     "backlog": "short|long",
     "exit_code": "0|143",
     "patience": "[1-9][0-9]?",
+    "most_clients": "[1-9][0-9]*",
+}
+PARTS = min(24, 3 * (os.cpu_count() or 2))  # so many tests at a time
+LONGEST = 200  # seconds for a test, times the server's patience
+BUSY = {  # tests that take all the CPU time there is, or look for who waits for it
+    "ComparisonOfCrowd.BesideAFastReader",
+    "ComparisonOfEndUnderLoad.SignalUnderLoad",
+    "ComparisonOfHeldOpen.Crowd",
+    "ComparisonOfOneClient.HeldOpen",
+    "LimitsOfMany.EverythingComesBackAfterManyClients",
+    "RealClientsAtOnce.NoFailedRequest",
+}
+CROWDS = {  # tests with more than 60 clients at once, and their number
+    "ComparisonOfHeldOpen.Crowd": 1100,
+    "Concurrency.AllWhoQueuedForOneTurnAreAccepted": 200,
+    "Concurrency.HalvesInAnyOrder": 200,
+    "LateServer.ClientsThatWereInTimeAreServed": 600,
+    "RealClientsAtOnce.NoFailedRequest": 100,
 }
 
 
-def die(text: str) -> None:
+def die(text: str) -> typing.NoReturn:
     print(f"tour try: {text}", file=sys.stderr)
     sys.exit(2)
 
@@ -56,9 +80,17 @@ class Test:
 @dataclasses.dataclass
 class Result:
     test: Test
-    outcome: str  # passed, failed, not applicable, expected failure, unexpected pass
+    outcome: str  # passed, failed, not applicable, expected failure, unexpected pass, varies
     seen: str = ""  # a failure's text, or why it is not applicable
     cell: str = ""  # what the comparison shows
+
+
+@dataclasses.dataclass
+class Expected:
+    """What is known of a server: by the test's name, the reason."""
+
+    failures: dict[str, str]
+    varying: dict[str, str]  # passes or fails, from run to run
 
 
 def read_ini(path: pathlib.Path) -> configparser.ConfigParser:
@@ -98,49 +130,149 @@ def stage_cells() -> dict[str, list[str]]:
 # ---- Running the tests ---------------------------------------------------------------------------
 
 
-def write_subject(path: pathlib.Path, arguments: argparse.Namespace, stage: int) -> None:
+def read_profile(path: pathlib.Path | None) -> dict[str, str]:
+    if path is None:
+        return {}
+    ini = read_ini(path)
+    if ini.sections() != ["profile"]:
+        die(f"{path}: it has one section, [profile]")
+    for name, value in ini["profile"].items():
+        if name not in KNOWN:
+            die(f"{path}: '{name}' is not known; a profile has {', '.join(KNOWN)}")
+        if not re.fullmatch(KNOWN[name], value):
+            die(f"{path}: {name} = {value} does not match {KNOWN[name]}")
+    return dict(ini["profile"])
+
+
+def write_subject(
+    path: pathlib.Path, command: list[str], profile: dict[str, str], stage: int
+) -> None:
     """The file that stage_tests reads (harness/subject.h)."""
     lines = [f"as = {stage}"]
-    lines += [f"word = {word}" for word in arguments.command]
-    if arguments.profile:
-        ini = read_ini(arguments.profile)
-        if ini.sections() != ["profile"]:
-            die(f"{arguments.profile}: it has one section, [profile]")
-        for name, value in ini["profile"].items():
-            if name not in KNOWN:
-                die(f"{arguments.profile}: '{name}' is not known; a profile has {', '.join(KNOWN)}")
-            if not re.fullmatch(KNOWN[name], value):
-                die(f"{arguments.profile}: {name} = {value} does not match {KNOWN[name]}")
-            lines.append(f"{name} = {value}")
+    lines += [f"word = {word}" for word in command]
+    lines += [f"{name} = {value}" for name, value in profile.items()]
     path.write_text("\n".join(lines) + "\n")
+
+
+def reason_against(test: Test, profile: dict[str, str], stage: int) -> str:
+    """Why a test can say nothing of such a server, whatever that does; "" if it can."""
+    one_by_one = stage <= 2 and profile.get("backlog") == "short"
+    if test.name == "ComparisonOfHeldOpen.Crowd" and one_by_one:
+        return "a crowd that waits for one client has no room in a short queue"
+    if CROWDS.get(test.name, 0) > int(profile.get("most_clients", 1100)):
+        return f"the test has {CROWDS[test.name]} clients at once, and most_clients is less"
+    return ""
 
 
 def run_tests(
     tests: list[Test], arguments: argparse.Namespace, stage: int
 ) -> dict[str, tuple[str, str, str]]:
-    """Of each test: its outcome, what was seen, and its cell."""
+    """Of each test: its outcome, what was seen, and its cell.
+
+    Most tests wait most of the time. So several are run at once, each by a process of its own, and
+    then, one by one, those that keep the machine busy.
+    """
     with tempfile.TemporaryDirectory(prefix="try.") as name:
         folder = pathlib.Path(name)
-        write_subject(folder / "subject", arguments, stage)
-        environment = {
+        profile = read_profile(arguments.profile)
+        write_subject(folder / "subject", arguments.command, profile, stage)
+        (folder / ".curlrc").write_text('header = "Connection: close"\n')
+        (folder / "tmp").mkdir()
+        run = TestRun(folder, LONGEST * int(profile.get("patience", 1)))
+        outcomes: dict[str, tuple[str, str, str]] = {}
+        for test in tests:
+            if reason := reason_against(test, profile, stage):
+                outcomes[test.name] = ("not applicable", reason, "")
+        left = [test for test in tests if test.name not in outcomes]
+        with concurrent.futures.ThreadPoolExecutor(PARTS) as pool:
+            try:
+                for found in pool.map(run.one, [t for t in left if t.name not in BUSY]):
+                    outcomes.update(found)
+                for test in left:
+                    if test.name in BUSY:
+                        outcomes.update(run.one(test))
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+                run.end()
+        return outcomes
+
+
+class TestRun:
+    """The processes that run tests, and what else they have left behind when they end."""
+
+    def __init__(self, folder: pathlib.Path, longest: int) -> None:
+        self.folder = folder
+        self.longest = longest  # seconds for one test
+        self.environment = {
             **os.environ,
             "TRY_SUBJECT": str(folder / "subject"),
             "COMPARISON_FRAGMENTS": str(folder / "cells"),
+            "CURL_HOME": str(folder),  # the one client here that speaks HTTP/1.1
+            "TMPDIR": str(folder / "tmp"),
         }
-        wanted = ":".join(f"{test.name}/yours" for test in tests)
-        report = folder / "report.json"
-        done = subprocess.run(
-            [str(TESTS), f"--gtest_filter={wanted}", f"--gtest_output=json:{report}"],
-            cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        )  # fmt: skip
+        self.lock = threading.Lock()
+        self.running: set[int] = set()
+        adopt_orphans()
+
+    def one(self, test: Test) -> dict[str, tuple[str, str, str]]:
+        """Runs one test; nothing comes of it if it is not for this stage."""
+        report = self.folder / f"{test.name}.json"
+        words = [f"--gtest_filter={test.name}/yours", f"--gtest_output=json:{report}"]
+        with self.lock:  # so that no new process is taken for an orphan
+            process = subprocess.Popen(
+                [str(TESTS), *words],
+                cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+            )  # fmt: skip
+            self.running.add(process.pid)
+        try:
+            said, _ = process.communicate(timeout=self.longest)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            return {test.name: ("failed", f"it did not end within {self.longest} seconds", "")}
+        finally:
+            self.end_orphans(process.pid)
         if not report.exists():
-            die(f"the tests did not run: {done.stderr or done.stdout}")
-        outcomes = {}
+            return {test.name: ("failed", f"the test did not run: {said[-1000:]}", "")}
+        found = {}
         for suite in json.loads(report.read_text()).get("testsuites", []):
-            for test in suite["testsuite"]:
-                name = f"{suite['name']}.{test['name'].split('/')[0]}"
-                outcomes[name] = outcome_of(test, folder / "cells" / f"{name}.yours")
-        return outcomes
+            for case in suite["testsuite"]:
+                found[test.name] = outcome_of(case, self.folder / "cells" / f"{test.name}.yours")
+        return found
+
+    def end_orphans(self, ended: int) -> None:
+        """Ends what servers have started in sessions of their own; the tests end the rest."""
+        with self.lock:
+            self.running.discard(ended)
+            for pid in children():
+                if pid not in self.running:
+                    end(pid)
+
+    def end(self) -> None:
+        with self.lock:
+            while left := children():
+                for pid in left:
+                    end(pid)
+
+
+def adopt_orphans() -> None:
+    """Whoever loses its parent below this process becomes its child: PR_SET_CHILD_SUBREAPER."""
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+
+
+def children() -> list[int]:
+    found = []
+    for task in pathlib.Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):  # a thread that has ended
+            found += [int(word) for word in (task / "children").read_text().split()]
+    return found
+
+
+def end(pid: int) -> None:
+    with contextlib.suppress(OSError):
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 def outcome_of(test: dict[str, object], fragment: pathlib.Path) -> tuple[str, str, str]:
@@ -157,7 +289,7 @@ def outcome_of(test: dict[str, object], fragment: pathlib.Path) -> tuple[str, st
 
 
 def judged(
-    tests: list[Test], outcomes: dict[str, tuple[str, str, str]], expected: dict[str, str]
+    tests: list[Test], outcomes: dict[str, tuple[str, str, str]], expected: Expected
 ) -> list[Result]:
     results = []
     for test in tests:
@@ -165,8 +297,11 @@ def judged(
             outcome, seen, cell = outcomes[test.name]
         else:
             outcome, seen, cell = "not applicable", "it is not for this stage", ""
-        if test.name in expected and outcome in ("passed", "failed"):
-            outcome = "expected failure" if outcome == "failed" else "unexpected pass"
+        if outcome in ("passed", "failed"):
+            if test.name in expected.failures:
+                outcome = "expected failure" if outcome == "failed" else "unexpected pass"
+            elif test.name in expected.varying:
+                outcome = "varies"
         results.append(Result(test, outcome, seen, cell))
     return results
 
@@ -229,6 +364,7 @@ def print_levels(results: list[Result], titles: list[str]) -> None:
                 "failed",
                 "expected failure",
                 "unexpected pass",
+                "varies",
                 "not applicable",
             )
             if any(r.outcome == outcome for r in own)
@@ -238,7 +374,7 @@ def print_levels(results: list[Result], titles: list[str]) -> None:
     print()
 
 
-def print_details(results: list[Result], expected: dict[str, str], verbose: bool) -> None:
+def print_details(results: list[Result], expected: Expected, verbose: bool) -> None:
     for result in results:
         test = result.test
         if result.outcome == "failed":
@@ -249,9 +385,12 @@ def print_details(results: list[Result], expected: dict[str, str], verbose: bool
             print(f"    By hand: {test.hand.replace('8080', 'PORT')}")
             print(f"    Read:    docs/{test.page}")
         elif result.outcome == "unexpected pass":
-            print(f"UNEXPECTED PASS {test.name}: expected to fail, as {expected[test.name]}")
+            reason = expected.failures[test.name]
+            print(f"UNEXPECTED PASS {test.name}: expected to fail, as {reason}")
         elif verbose and result.outcome == "expected failure":
-            print(f"expected failure {test.name}: {expected[test.name]}")
+            print(f"expected failure {test.name}: {expected.failures[test.name]}")
+        elif verbose and result.outcome == "varies":
+            print(f"varies {test.name}: {expected.varying[test.name]}")
         elif verbose and result.outcome == "not applicable":
             print(f"not applicable {test.name}: {result.seen}")
 
@@ -303,22 +442,27 @@ def arguments_of(words: list[str]) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def expected_failures(path: pathlib.Path | None, tests: list[Test]) -> dict[str, str]:
+def read_expected(path: pathlib.Path | None, tests: list[Test]) -> Expected:
+    expected = Expected({}, {})
     if path is None:
-        return {}
+        return expected
     ini = read_ini(path)
-    expected = {name: reason for section in ini.sections() for name, reason in ini[section].items()}
+    kinds = {"expected": expected.failures, "varies": expected.varying}
     known = {test.name for test in tests}
-    for name in expected:
-        if name not in known:
-            die(f"{path}: there is no test {name}; --list names them")
+    for section in ini.sections():
+        if section not in kinds:
+            die(f"{path}: [{section}] is not known; there are [expected] and [varies]")
+        for name, reason in ini[section].items():
+            if name not in known:
+                die(f"{path}: there is no test {name}; --list names them")
+            kinds[section][name] = reason
     return expected
 
 
 def main() -> int:
     arguments = arguments_of(sys.argv[1:])
     tests, titles = all_tests()
-    expected = expected_failures(arguments.expected, tests)
+    expected = read_expected(arguments.expected, tests)
     chosen = [
         test
         for test in tests
