@@ -50,7 +50,7 @@ check() {
     find_steady
     set_sanitizer_options
     step_with clang-format-14 -- "Formatting" "clang-format-14 --dry-run -Werror $ours"
-    step_with shellcheck -- "Shell scripts" "shellcheck -x tour .ci/run docs/site/test.bash tests/check/fresh tests/mistakes/run"
+    step_with shellcheck -- "Shell scripts" "shellcheck -x tour .ci/run docs/site/test.bash tests/check/fresh tests/mistakes/run tests/try/servers/*/run"
     step_with 'black 23' -- "Python, its format" "black --quiet --check --line-length 100 $python"
     step_with pyflakes3 mypy -- "Python" "pyflakes3 $python && mypy --no-error-summary --cache-dir=/dev/null \
         --namespace-packages --explicit-package-bases $python"

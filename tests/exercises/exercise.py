@@ -182,8 +182,9 @@ def show_task(exercise: Exercise) -> None:
     if exercise.kind != "predict it":
         print("To see it judged whenever you save a file:")
         print(f"    ./tour exercise watch {exercise.number}")
-        print("To run it by hand, with the options of the stage:")
-        print(f"    ./tour exercise run {exercise.number} --port 8080")
+        port = "8080" if exercise.judged_as else "--port 8080"
+        print("To run it by hand, with its options:")
+        print(f"    ./tour exercise run {exercise.number} {port}")
     print(f"If you are stuck: ./tour exercise hint {exercise.number}")
 
 
@@ -444,7 +445,7 @@ def main(words: list[str]) -> int:
     rest = words[1:] if command else words
     options: list[str] = []
     if command == "run":
-        first = next((i for i, word in enumerate(rest) if word.startswith("-")), len(rest))
+        first = 1 if rest and not rest[0].startswith("-") else 0
         rest, options = rest[:first], rest[first:]
     if len(rest) > 1:
         die(f"one exercise at a time, but got '{' '.join(rest)}'")

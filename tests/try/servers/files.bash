@@ -1,4 +1,4 @@
-# shellcheck shell=bash # the `run` of each server that sends files reads this
+# shellcheck shell=bash disable=SC2034 # the `run` of each server that sends files reads this
 # What the servers of files have in common: they take --port, --body-bytes and --timeout, and send a file
 # index.html. It sets port, timeout (milliseconds, or nothing), and folder, which holds that file alone.
 
