@@ -37,7 +37,7 @@ check() {
         check_fresh "${@:3}"
         return
     fi
-    local changes='--sample 20' share=2 mistakes='--sample 8' exercises='--sample 5'
+    local changes='--sample 20' share=3 mistakes='--sample 8' exercises='--sample 4'
     if (($# == 2)) && [[ $2 == --all ]]; then
         changes='' share=1 mistakes=--all exercises=''
     elif (($# > 1)); then
