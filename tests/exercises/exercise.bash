@@ -9,11 +9,20 @@ needs_to_exercise=(
 
 # exercise [NN|next|COMMAND [NN]]: docs/exercises/README.md says more.
 exercise() {
+    local program=(python3 -B -m tests.exercises.exercise) target
+    set_up "${needs_to_exercise[@]}"
     if [[ ${2:-} =~ ^(check|watch|run)$ ]]; then
-        set_up "${needs_to_build[@]}" "${needs_to_exercise[@]}"
-        build stage_tests 3>/dev/null
-    else
-        set_up "${needs_to_exercise[@]}"
+        set_up "${needs_to_build[@]}"
+        target=$("${program[@]}" --needed "${@:2}") || exit
+        if [[ -n $target ]] && ! is_built "$target"; then
+            note "This is built once, which takes some minutes:"
+            build "$target"
+        fi
     fi
-    exec python3 -B -m tests.exercises.exercise "${@:2}" 3>&-
+    exec "${program[@]}" "${@:2}" 3>&-
+}
+
+# is_built TARGET: whether it is up to date in build/.
+is_built() {
+    [[ -e build/build.ninja && $(ninja -C build -n "$1" 2>/dev/null) == *'no work to do'* ]]
 }

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import fcntl
 import filecmp
 import os
 import pathlib
 import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -38,6 +40,10 @@ class Progress:
 
     def __init__(self) -> None:
         self.lines: dict[str, list[str]] = {}
+        self.read()
+
+    def read(self) -> None:
+        self.lines = {}
         if PROGRESS.exists():
             for line in PROGRESS.read_text().splitlines():
                 name, state, hints = line.split()
@@ -50,13 +56,20 @@ class Progress:
         return int(self.lines.get(exercise.name, ["", "0"])[1])
 
     def note(self, exercise: Exercise, state: str, hints: int) -> None:
-        """The one that was noted last is the last line."""
-        self.lines.pop(exercise.name, None)
-        self.lines[exercise.name] = [state, str(hints)]
-        WORK.mkdir(parents=True, exist_ok=True)
-        new = PROGRESS.with_suffix(".new")
-        new.write_text("".join(f"{name} {' '.join(rest)}\n" for name, rest in self.lines.items()))
-        os.replace(new, PROGRESS)
+        """The one that was noted last is the last line. Another command may note something, too,
+        while this one runs."""
+        folder = os.open(make_work(), os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            self.read()
+            self.lines.pop(exercise.name, None)
+            self.lines[exercise.name] = [state, str(hints)]
+            new = PROGRESS.with_suffix(".new")
+            lines = [f"{name} {' '.join(rest)}\n" for name, rest in self.lines.items()]
+            new.write_text("".join(lines))
+            os.replace(new, PROGRESS)
+        finally:
+            os.close(folder)
 
     def current(self) -> str:
         """The name of what was begun last and is not done."""
@@ -65,7 +78,12 @@ class Progress:
 
 
 def next_of(exercises: list[Exercise], progress: Progress) -> Exercise | None:
-    waiting = (each for each in exercises if progress.state(each) not in ("done", "skipped"))
+    """The first that is left after the one that was used last, or else the first of all."""
+    used = list(progress.lines)[-1:]
+    names = [each.name for each in exercises]
+    start = names.index(used[0]) if used and used[0] in names else 0
+    ordered = exercises[start:] + exercises[:start]
+    waiting = (each for each in ordered if progress.state(each) not in ("done", "skipped"))
     return next(waiting, None)
 
 
@@ -73,9 +91,10 @@ def show_list(exercises: list[Exercise], progress: Progress) -> None:
     upcoming = next_of(exercises, progress)
     stage = ""
     for each in exercises:
-        if each.stage != stage:
-            stage = each.stage
-            print(f"\n{stage}")
+        heading = "the last one" if each.judged_as else each.stage
+        if heading != stage:
+            stage = heading
+            print(f"\n{heading}")
         state = progress.state(each)
         if each is upcoming:
             state = f"{state or 'next'} >"
@@ -113,10 +132,23 @@ def link(found: re.Match[str]) -> str:
 
 
 def wrapped(paragraph: str) -> str:
-    if re.match(r"\s*([-*|]|\d+\.) ", paragraph):
-        return paragraph.strip("\n")
+    items = re.split(r"\n(?=- |\d+\. )", paragraph.strip("\n"))
+    if re.match(r"(-|\d+\.) ", items[0]):
+        return "\n".join(wrapped_item(item) for item in items)
     return textwrap.fill(" ".join(paragraph.split()), WIDTH, break_on_hyphens=False,
                          break_long_words=False)  # fmt: skip
+
+
+def wrapped_item(item: str) -> str:
+    mark, words = item.split(" ", 1)
+    return textwrap.fill(
+        " ".join(words.split()),
+        WIDTH,
+        initial_indent=f"{mark} ",
+        subsequent_indent=" " * (len(mark) + 1),
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
 
 
 def indented(text: str) -> str:
@@ -135,10 +167,13 @@ def shown(path: pathlib.Path) -> str:
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
-def begin(exercise: Exercise, progress: Progress) -> int:
+def begin(exercise: Exercise, exercises: list[Exercise], progress: Progress) -> int:
     folder = folder_of(exercise)
     if not folder.exists():
         make_folder(exercise, folder)
+        # For editors. Whether it can be built, check says.
+        if exercise.needs_building and shutil.which("cmake"):
+            workshop(exercises).configure()
     if progress.state(exercise) != "done":
         progress.note(exercise, "begun", progress.hints(exercise))
     show_task(exercise)
@@ -204,14 +239,17 @@ def workshop(exercises: list[Exercise]) -> running.Workshop:
 
 
 def check(exercise: Exercise, exercises: list[Exercise], progress: Progress) -> int:
-    """0 if it is done now, otherwise 1."""
-    if progress.state(exercise) == "done":
-        print(f"{exercise.number} is done. To do it again: ./tour exercise reset {exercise.number}")
-        return 0
+    """0 if it is right, otherwise 1."""
     if not folder_of(exercise).exists():
         die(f"{exercise.number} is not begun yet: ./tour exercise {exercise.number}")
+    was_done = progress.state(exercise) == "done"
     if not judge(exercise, exercises):
+        if was_done:
+            print(f"\n{exercise.number} was done. It stays done in the list.")
         return 1
+    if was_done:
+        print(f"\n{exercise.number} was done, and is still right.")
+        return 0
     progress.note(exercise, "done", progress.hints(exercise))
     print(f"\n{exercise.number} is done. What you have learnt:\n")
     print(plain(exercise.learnt))
@@ -233,9 +271,11 @@ def judge(exercise: Exercise, exercises: list[Exercise]) -> bool:
     binaries = shop.binaries(exercise.name)
     if exercise.judged_as:
         return judge_as_stage(exercise, binaries / exercise.stage)
+    print("Running its tests", flush=True)
     outcomes = running.run_tests(exercise, binaries)
+    told = page.what_tests_do()
     for name, outcome in outcomes.items():
-        print(f"{'passed' if outcome.passed else 'FAILED'}  {name}")
+        print(f"{'passed' if outcome.passed else 'FAILED'}  {name}: a client {told[name]}")
         if not outcome.passed:
             print(indented(outcome.text))
     if not all(outcome.passed for outcome in outcomes.values()):
@@ -279,8 +319,14 @@ def is_untouched(exercise: Exercise) -> bool:
         return not compared[1] and not compared[2]
 
 
+def given_answer(exercise: Exercise) -> str:
+    """As the learner means it: `Reset`. is reset."""
+    text = (folder_of(exercise) / "answer.txt").read_text()
+    return text.strip(" \t\n`'\".").lower()
+
+
 def judge_prediction(exercise: Exercise) -> bool:
-    given = (folder_of(exercise) / "answer.txt").read_text().strip()
+    given = given_answer(exercise)
     if not given:
         print(f"{shown(folder_of(exercise))}/answer.txt is empty. What do you predict?")
         return False
@@ -351,17 +397,17 @@ def times_of(exercise: Exercise) -> dict[str, int]:
 def run(exercise: Exercise, exercises: list[Exercise], options: list[str]) -> int:
     """Becomes the server."""
     if not exercise.needs_building:
-        die(f"{exercise.number} has a question, and no program: ./tour exercise {exercise.number}")
+        die(f"{exercise.number} is a question; its experiment is docs/exercises/{exercise.name}.py")
     if not folder_of(exercise).exists():
         die(f"{exercise.number} is not begun yet: ./tour exercise {exercise.number}")
     shop = workshop(exercises)
+    print(f"Building {shown(folder_of(exercise))}/", file=sys.stderr, flush=True)
     built = shop.build(exercise.name)
     if not built.passed:
         tell_compile_error(exercise, built.text)
         return 1
     program = shop.binaries(exercise.name) / exercise.stage
     print(f"{shown(program)} {' '.join(options)}", file=sys.stderr, flush=True)
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and the server would, too
     os.execv(program, [str(program), *options])
 
 
@@ -371,11 +417,10 @@ def run(exercise: Exercise, exercises: list[Exercise], options: list[str]) -> in
 def hint(exercise: Exercise, progress: Progress) -> int:
     """One more with each call."""
     shown = min(progress.hints(exercise) + 1, len(exercise.hints))
-    for number in range(1, shown + 1):
-        print(f"Hint {number} of {len(exercise.hints)}:\n\n{plain(exercise.hints[number - 1])}\n")
+    progress.note(exercise, progress.state(exercise) or "begun", shown)
+    print(f"Hint {shown} of {len(exercise.hints)}:\n\n{plain(exercise.hints[shown - 1])}\n")
     if shown == len(exercise.hints):
         print(f"There are no more. The answer: ./tour exercise answer {exercise.number}")
-    progress.note(exercise, progress.state(exercise) or "begun", shown)
     return 0
 
 
@@ -403,7 +448,7 @@ def print_difference(before: pathlib.Path, after: pathlib.Path) -> None:
     sys.stdout.writelines(difference)
 
 
-def reset(exercise: Exercise, progress: Progress) -> int:
+def reset(exercise: Exercise, exercises: list[Exercise], progress: Progress) -> int:
     """Begins it anew. What was there is kept beside it."""
     folder = folder_of(exercise)
     if folder.exists():
@@ -413,7 +458,7 @@ def reset(exercise: Exercise, progress: Progress) -> int:
         folder.rename(kept)
         print(f"What you had is in {shown(kept)}/ now.")
     progress.note(exercise, "begun", 0)
-    return begin(exercise, progress)
+    return begin(exercise, exercises, progress)
 
 
 def skip(exercise: Exercise, exercises: list[Exercise], progress: Progress) -> int:
@@ -432,8 +477,20 @@ def named(word: str, exercises: list[Exercise]) -> Exercise:
         if word in (each.name, each.number, each.number.lstrip("0")):
             return each
     last = exercises[-1].number
-    die(f"there is no exercise '{word}'; they have the numbers 01 to {last}")
+    die(
+        f"there is no exercise or command '{word}'; the exercises are 01 to {last}, "
+        f"the commands {', '.join(COMMANDS)}"
+    )
     raise AssertionError
+
+
+def needed(exercise: Exercise, command: str) -> str:
+    """What ./tour builds before this command can be run, or nothing."""
+    if command not in ("check", "watch") or not folder_of(exercise).exists():
+        return ""
+    if exercise.kind != "predict it":
+        return "stage_tests"
+    return exercise.stage if command == "watch" or given_answer(exercise) else ""
 
 
 def main(words: list[str]) -> int:
@@ -441,7 +498,9 @@ def main(words: list[str]) -> int:
     if not words:
         show_list(exercises, progress)
         return 0
-    command = words[0] if words[0] in COMMANDS else ""
+    asked = words[0] == "--needed"
+    words = words[1:] if asked else words
+    command = words[0] if words and words[0] in COMMANDS else ""
     rest = words[1:] if command else words
     options: list[str] = []
     if command == "run":
@@ -459,6 +518,9 @@ def main(words: list[str]) -> int:
         exercise = found
     else:
         exercise = named(progress.current(), exercises)
+    if asked:
+        print(needed(exercise, command))
+        return 0
     match command:
         case "check":
             return check(exercise, exercises, progress)
@@ -471,14 +533,16 @@ def main(words: list[str]) -> int:
         case "answer":
             return answer(exercise)
         case "reset":
-            return reset(exercise, progress)
+            return reset(exercise, exercises, progress)
         case "skip":
             return skip(exercise, exercises, progress)
         case _:
-            return begin(exercise, progress)
+            return begin(exercise, exercises, progress)
 
 
 if __name__ == "__main__":
+    # Python ignores it, and a server that is run would, too. Besides, ... | head may end early.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         sys.exit(main(sys.argv[1:]))
     except page.BadPage as error:

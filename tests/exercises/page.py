@@ -144,6 +144,14 @@ def complain_about(exercise: Exercise, path: pathlib.Path) -> None:
         raise BadPage(f"{path}: its experiment is missing: {exercise.beside('.py')}")
 
 
+def what_tests_do() -> dict[str, str]:
+    """Of each test that judges an exercise: "sends a request, and …"."""
+    found: dict[str, str] = {}
+    for path in (ROOT / "tests/exercises/tests.ini", ROOT / "tests/try/tests.ini"):
+        found |= dict(re.findall(r"^(\w+\.\w+) = (.+)$", path.read_text(), re.MULTILINE))
+    return found
+
+
 def all_exercises() -> list[Exercise]:
     """In order."""
     return [read_page(path) for path in sorted(PAGES.glob("[0-9][0-9]_*.md"))]
@@ -157,7 +165,7 @@ def make_start(exercise: Exercise, folder: pathlib.Path) -> None:
     make_stage(exercise, folder)
     start = exercise.fields["start"]
     if exercise.mistake:
-        apply(exercise.mistake, folder)
+        apply(exercise.mistake, folder, without_remarks=True)
     elif start == "a patch":
         apply(exercise.beside(".start.patch"), folder)
     elif start == "the bare program":
@@ -184,10 +192,13 @@ def make_stage(exercise: Exercise, folder: pathlib.Path) -> None:
         shutil.copy(path, folder)
 
 
-def apply(patch: pathlib.Path, folder: pathlib.Path) -> None:
+def apply(patch: pathlib.Path, folder: pathlib.Path, without_remarks: bool = False) -> None:
+    """Remarks behind new code tell what is wrong with it."""
+    text = patch.read_text()
+    if without_remarks:
+        text = re.sub(r"^(\+.*\S) // .*$", r"\1", text, flags=re.MULTILINE)
     command = ["patch", "--quiet", "--fuzz=0", "--strip=2", f"--directory={folder}"]
-    with patch.open() as file:
-        subprocess.run(command, stdin=file, check=True)
+    subprocess.run(command, input=text, text=True, check=True)
 
 
 def without_body(text: str, function: str) -> str:

@@ -54,8 +54,11 @@ def check_pages(exercises: list[Exercise]) -> None:
     numbers = [each.number for each in exercises]
     if numbers != [f"{number:02}" for number in range(1, len(numbers) + 1)]:
         raise NotProved(f"the numbers are not 01 to {len(numbers)}: {numbers}")
+    told = page.what_tests_do()
     for each in exercises:
         for test in each.tests:
+            if test not in told:
+                raise NotProved(f"{each.name}: tests.ini does not say what {test} does")
             if f"{test}/{each.stage}" not in names:
                 raise NotProved(f"{each.name}: there is no test {test}/{each.stage}")
         with tempfile.TemporaryDirectory(prefix="prove.") as name:

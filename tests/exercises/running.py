@@ -28,6 +28,10 @@ LEFT_OUT = (
 )
 
 
+# What Ninja says before and after the compiler.
+NOISE = re.compile(r"\[\d+/\d+\]|ninja|FAILED: |: && |/\S+\+\+\S* ")
+
+
 @dataclasses.dataclass
 class Outcome:
     passed: bool
@@ -54,30 +58,32 @@ class Workshop:
         text = "\n".join(lines) + "\n"
         if not path.exists() or path.read_text() != text:
             path.write_text(text)
-        if not (self.tree / "build.ninja").exists():
-            self.configure()
 
-    def configure(self) -> None:
+    def configure(self) -> Outcome:
+        """Writes compile_commands.json, too, which tells an editor how each program is compiled."""
+        source = str(ROOT / "tests/exercises")
         command = [
             "cmake",
             "-S",
-            str(ROOT / "tests/exercises"),
+            source,
             "-B",
             str(self.tree),
             "-G",
             "Ninja",
+            f"-DWORK={self.work}",
         ]
-        done = run([*command, f"-DWORK={self.work}"])
-        if done.returncode != 0:
-            sys.exit(f"tour exercise: CMake could not set up {self.tree}:\n{done.stdout}")
+        done = run(command)
+        return Outcome(done.returncode == 0, done.stdout)
 
     def build(self, name: str) -> Outcome:
         """What the compiler says is the text, even where it only warns."""
+        if not (self.tree / "build.ninja").exists():
+            configured = self.configure()
+            if not configured.passed:
+                sys.exit(f"tour exercise: CMake could not set up {self.tree}:\n{configured.text}")
         done = run(["cmake", "--build", str(self.tree), "--target", name])
-        lines = [
-            line for line in done.stdout.splitlines() if not re.match(r"\[\d+/\d+\]|ninja", line)
-        ]
-        return Outcome(done.returncode == 0, "\n".join(lines))
+        lines = [line for line in done.stdout.splitlines() if not NOISE.match(line)]
+        return Outcome(done.returncode == 0, "\n".join(lines).replace(f"{ROOT}/", ""))
 
     def binaries(self, name: str) -> pathlib.Path:
         return self.tree / "bin" / name

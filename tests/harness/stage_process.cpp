@@ -267,8 +267,10 @@ bool StageProcess::idle_for(Clock::duration window) const {
     return asleep() && cpu_time_during(window) < window / 50 && asleep();
 }
 
-bool StageProcess::settle() const {
-    return eventually([this] { return idle_for(20ms); });
+testing::AssertionResult StageProcess::settle() const {
+    if (eventually([this] { return idle_for(20ms); })) return testing::AssertionSuccess();
+    return testing::AssertionFailure() << "the server does not come to rest, though no client does "
+                                          "anything: it goes on using the CPU";
 }
 
 bool StageProcess::asleep() const {

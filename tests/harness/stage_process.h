@@ -71,7 +71,7 @@ public:
     /// True as well of a stage that has ended.
     bool idle_for(Clock::duration window) const;
     /// Waits until the stage has been idle for 20 ms; false after `patience`.
-    bool settle() const;
+    testing::AssertionResult settle() const;
     /// How it has ended: "exit 1", or "SIGABRT" if a signal has ended it; a failed test if it runs
     /// on.
     std::string ending();
