@@ -321,7 +321,8 @@ def is_untouched(exercise: Exercise) -> bool:
 
 def given_answer(exercise: Exercise) -> str:
     """As the learner means it: `Reset`. is reset."""
-    text = (folder_of(exercise) / "answer.txt").read_text()
+    path = folder_of(exercise) / "answer.txt"
+    text = path.read_text() if path.exists() else ""
     return text.strip(" \t\n`'\".").lower()
 
 

@@ -137,6 +137,15 @@ class ExerciseTest(unittest.TestCase):
         self.assertEqual(code, 0, said)
         self.assertIn("07 is done.", said)
 
+    def test_a_start_may_not_compile_yet(self) -> None:
+        self.tour("17")
+        code, said = self.tour("check")
+        self.assertEqual((code, "It does not compile, as expected" in said), (1, True), said)
+        source = self.place("17") / "common.h"
+        source.write_text(source.read_text() + "oops\n")
+        code, said = self.tour("check")
+        self.assertEqual((code, "It does not compile.\n" in said), (1, True), said)
+
     def test_what_passes_its_tests_must_pass_the_suite(self) -> None:
         self.tour(FIND)
         source = self.place(FIND) / "conversation.h"

@@ -13,7 +13,7 @@ PAGES = ROOT / "docs" / "exercises"
 MISTAKES = ROOT / "tests" / "mistakes"
 STAGES = sorted(path.name for path in ROOT.glob("[0-9][0-9]_*"))
 KINDS = ("find it", "write it", "predict it", "make it cheaper")
-FIELDS = ("stage", "kind", "tests", "minutes", "needs", "start", "compiles", "at most")
+FIELDS = ("stage", "kind", "tests", "minutes", "needs", "start", "at most")
 
 
 class BadPage(Exception):
@@ -79,8 +79,8 @@ class Exercise:
 
     @property
     def compiles(self) -> bool:
-        """Whether the start does."""
-        return self.fields.get("compiles") != "not yet"
+        """Whether the start does. It does not where a function is gone altogether."""
+        return not self.fields["start"].startswith("lacking ")
 
     @property
     def mistake(self) -> pathlib.Path | None:
@@ -170,10 +170,11 @@ def make_start(exercise: Exercise, folder: pathlib.Path) -> None:
         apply(exercise.beside(".start.patch"), folder)
     elif start == "the bare program":
         shutil.copy(ROOT / exercise.stage / "bare.cpp", folder / "main.cpp")
-    elif start.startswith("without "):
+    elif start.startswith(("without ", "lacking ")):
+        left = without_body if start.startswith("without ") else without_function
         for name, function in re.findall(r"`\w+/([\w.]+):([\w:]+)`", start):
             path = folder / name
-            path.write_text(without_body(path.read_text(), function))
+            path.write_text(left(path.read_text(), function))
     elif start != "the stage":
         raise BadPage(f"{exercise.name}: the start '{start}' is of no known kind")
 
@@ -204,6 +205,26 @@ def apply(patch: pathlib.Path, folder: pathlib.Path, without_remarks: bool = Fal
 def without_body(text: str, function: str) -> str:
     """The text of a file, in which the body of this function (Class::name, or name) is gone."""
     lines = text.splitlines()
+    begin, opening, closing = place_of(lines, function)
+    indent = " " * (len(lines[closing]) - 1)
+    name = function.rpartition("::")[2]
+    returned = re.sub(r"\[\[\w+\]\] |\bstatic |\binline ", "", lines[begin].strip())
+    returned = returned.split(name + "(")[0].strip()
+    body = [f"{indent}    // Write this."]
+    if returned != "void":
+        body.append(f"{indent}    return {something(returned)};")
+    return "\n".join([*lines[: opening + 1], *body, *lines[closing:]]) + "\n"
+
+
+def without_function(text: str, function: str) -> str:
+    """The text of a file, in which only the comment of this function is left."""
+    lines = text.splitlines()
+    begin, _, closing = place_of(lines, function)
+    return "\n".join([*lines[:begin], *lines[closing + 1 :]]) + "\n"
+
+
+def place_of(lines: list[str], function: str) -> tuple[int, int, int]:
+    """Where its signature begins, and the lines with the two braces."""
     owner, _, name = function.rpartition("::")
     first = 0
     if owner:
@@ -211,14 +232,9 @@ def without_body(text: str, function: str) -> str:
     signature = re.compile(rf"^( *)((?:\[\[nodiscard\]\] )?[\w:&<> ]+ )?{name}\(.*[^;]$")
     begin = next(i for i in range(first, len(lines)) if begins(lines[i], signature))
     opening = next(i for i in range(begin, len(lines)) if lines[i].endswith("{"))
-    indent = signature.match(lines[begin])[1]  # type: ignore[index]  # begins() has seen it
-    closing = next(i for i in range(opening, len(lines)) if lines[i] == indent + "}")
-    returned = re.sub(r"\[\[\w+\]\] |\bstatic |\binline ", "", lines[begin].strip())
-    returned = returned.split(name + "(")[0].strip()
-    body = [f"{indent}    // Write this."]
-    if returned != "void":
-        body.append(f"{indent}    return {something(returned)};")
-    return "\n".join([*lines[: opening + 1], *body, *lines[closing:]]) + "\n"
+    end = lines[begin][: len(lines[begin]) - len(lines[begin].lstrip())] + "}"
+    closing = next(i for i in range(opening, len(lines)) if lines[i] == end)
+    return begin, opening, closing
 
 
 def begins(line: str, signature: re.Pattern[str]) -> bool:
