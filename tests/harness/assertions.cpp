@@ -77,12 +77,12 @@ std::vector<HttpClient> clients_that_sent(const Address& server, std::size_t cou
 
 std::size_t count_answers(std::vector<HttpClient>& clients, int status) {
     const int wanted = subject() == nullptr ? status : subject()->status_for(status);
-    const std::string summary = wanted == 0 ? "closed" : std::to_string(wanted);
+    const std::string right = wanted == 0 ? "closed" : std::to_string(wanted);
     return static_cast<std::size_t>(
-        std::count_if(clients.begin(), clients.end(), [&summary](HttpClient& client) {
+        std::count_if(clients.begin(), clients.end(), [&right](HttpClient& client) {
             const Reply reply = client.read_to_end();
             if (reply.end == End::eof) client.leave_no_trace();
-            return reply.summary() == summary;
+            return reply.summary() == right;
         }));
 }
 

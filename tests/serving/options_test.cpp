@@ -54,8 +54,9 @@ class OptionsForDeferAccept : public StageTest {};
 INSTANTIATE_TEST_SUITE_P(, OptionsForDeferAccept, testing::ValuesIn(stages(7)), stage_name);
 
 /// Descriptors that a connected client takes in the server before it has sent anything.
-std::size_t descriptors_of_silent_client(const Stage& stage, std::vector<std::string> options) {
-    StageProcess server{stage, std::move(options)};
+std::size_t descriptors_of_silent_client(const Stage& stage,
+                                         const std::vector<std::string>& options) {
+    StageProcess server{stage, options};
     EXPECT_TRUE(server.settle());
     const auto before = server.descriptors();
     HttpClient client{server.address()};
