@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154 # ./tour reads this, and sets what it uses
-# ./tour exercise: exercises that judge themselves.
+# ./tour exercise: exercises that check themselves.
 
 needs_to_exercise=(
     'python3|python3|Python 3.10 or newer'
@@ -15,7 +15,7 @@ exercise() {
         set_up "${needs_to_build[@]}"
         target=$("${program[@]}" --needed "${@:2}") || exit
         if [[ -n $target ]] && ! is_built "$target"; then
-            note "This is built once, which takes some minutes:"
+            note "First, the tests have to be built. This can take some minutes:"
             build "$target"
         fi
     fi

@@ -1,4 +1,4 @@
-"""Exercises that judge themselves: see ./tour exercise, and docs/exercises/."""
+"""Exercises that check themselves: see ./tour exercise, and docs/exercises/."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ def show_task(exercise: Exercise) -> None:
         print(f"The code is in {folder}/. To see it fail:")
     print(f"    ./tour exercise check {exercise.number}")
     if exercise.kind != "predict it":
-        print("To see it judged whenever you save a file:")
+        print("To have it checked whenever you save a file:")
         print(f"    ./tour exercise watch {exercise.number}")
         port = "8080" if exercise.judged_as else "--port 8080"
         print("To run it by hand, with its options:")
@@ -288,9 +288,7 @@ def judge(exercise: Exercise, exercises: list[Exercise]) -> bool:
     for name, outcome in failed.items():
         print(f"FAILED  {name}\n{indented(outcome.text)}")
     if failed:
-        print(
-            "\nIts own tests pass. But these have passed with the stage, and fail with your code."
-        )
+        print("\nIts own tests pass. But these pass with the stage, and fail with your code.")
         return False
     if built.text:
         print(f"It all passes. The compiler warns, though:\n\n{indented(built.text)}")
@@ -373,7 +371,7 @@ def watch(exercise: Exercise, exercises: list[Exercise], progress: Progress) -> 
     """Judges it whenever a file of it is saved, until it is done."""
     if not folder_of(exercise).exists():
         die(f"{exercise.number} is not begun yet: ./tour exercise {exercise.number}")
-    print(f"Save a file in {shown(folder_of(exercise))}/ to see it judged. Ctrl-C ends this.")
+    print(f"Save a file in {shown(folder_of(exercise))}/ to have it checked. Ctrl-C ends this.")
     before = times_of(exercise)
     while True:
         while (now := times_of(exercise)) == before:

@@ -134,12 +134,6 @@ def bytes_unread(client: socket.socket, port: int) -> int:
     return 0
 
 
-def cpu_ticks(pid: int) -> int:
-    """CPU time that it has used, in clock ticks of usually 10 ms."""
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return int(fields[11]) + int(fields[12])
-
-
 def wake_ups(pid: int, seconds: float) -> int:
     """How often it wakes up in this time."""
 

@@ -14,14 +14,14 @@ using Clock = std::chrono::steady_clock;
 /// A limit that holds for a plain build, stretched where sanitizers slow the stage down.
 inline Clock::duration scaled(Clock::duration limit) { return limit * slowdown(); }
 
-/// How long a test waits for what must happen sooner or later. Never a promise in itself: generous,
-/// so that a busy machine fails no test. Whoever wants to know of a failure soon sets
-/// TEST_PATIENCE, in seconds.
+/// TEST_PATIENCE, in seconds, for somebody who waits for a failure.
 inline Clock::duration patience_wanted() {
     const char* wanted = std::getenv("TEST_PATIENCE");
     return wanted == nullptr ? 10s : std::chrono::seconds{std::stoi(wanted)};
 }
 
+/// How long a test waits for what must happen sooner or later. Never a promise in itself: generous,
+/// so that a busy machine fails no test.
 inline const Clock::duration patience = scaled(patience_wanted());
 
 /// A time in the form that `--timeout` takes, stretched like other limits: "0.15".

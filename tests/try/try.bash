@@ -35,8 +35,10 @@ install_servers() {
         (install "${packages[@]}") || true # what is still missing is named
         return
     fi
-    printf '#!/bin/sh\nexit 101\n' >"$policy"
-    chmod +x "$policy"
-    (install "${packages[@]}") || true
-    rm "$policy"
+    (
+        trap 'rm -f "$policy"' EXIT # even where it is interrupted
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod +x "$policy"
+        install "${packages[@]}"
+    ) || true
 }
