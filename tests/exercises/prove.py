@@ -76,6 +76,15 @@ def table_of(exercises: list[Exercise]) -> str:
     return "\n".join(rows) + "\n"
 
 
+def check_lessons(exercises: list[Exercise]) -> None:
+    """Each lesson names its first and last exercise."""
+    for stage in page.STAGES:
+        own = [each.number for each in exercises if each.stage == stage and not each.judged_as]
+        right = f"[Exercises {own[0]} to {own[-1]}](exercises/README.md)"
+        if right not in (ROOT / "docs" / f"{stage}.md").read_text():
+            raise NotProved(f"docs/{stage}.md does not say: {right}")
+
+
 def check_list(exercises: list[Exercise], update: bool) -> None:
     """README.md ends with the list of all."""
     path = page.PAGES / "README.md"
@@ -167,6 +176,7 @@ def failures_of_suite(exercise: Exercise, binaries: pathlib.Path) -> list[str]:
 def main(words: list[str]) -> int:
     exercises = page.all_exercises()
     check_list(exercises, words == ["--update"])
+    check_lessons(exercises)
     check_pages(exercises)
     print(f"{len(exercises)} pages have their parts, and their patches fit.", flush=True)
     if words == ["--update"]:

@@ -76,8 +76,9 @@ function article(page, order, inner) {
 export function textPage(page, path, order) {
     const body = `<main id="content">${article(page, order, contents(page, 3) + page.html)}</main>`;
     const isComparison = page.file.endsWith('/comparison.md');
+    const isWide = isComparison || page.file.endsWith('/others.md'); // a table with a column for each server
     const scripts = isComparison ? ['comparison.js'] : [];
-    return whole({ address: page.address, title: page.title, body, kind: isComparison ? 'text wide' : 'text', path, scripts });
+    return whole({ address: page.address, title: page.title, body, kind: isWide ? 'text wide' : 'text', path, scripts });
 }
 
 /** What the replay of a stage's recordings is made of; the script fills it. */
