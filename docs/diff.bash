@@ -6,7 +6,7 @@ diff_stages() {
     local a b pager=(cat) colour=never
     [[ $# == 3 || ($# == 4 && $4 == --bare) ]] ||
         die 2 "Which two stages? For example './tour diff 05 06', './tour diff 05 06 --bare'" \
-            "or './tour diff 06 --bare-main'. The stages are:" "${stages[@]}"
+            "or './tour diff 06 --bare-main'. The stages are:" "${all_stages[@]##*/}"
     set_up 'git|git|Git'
     if [[ -t 1 && -z ${NO_COLOR:-} ]]; then colour=always; fi
     if [[ -t 1 ]] && command -v less >/dev/null; then pager=(less -RFX); fi

@@ -3,11 +3,13 @@
 // was observed; that it is what stages.cpp expects is asserted as well.
 
 #include "comparison.h"
+#include "faults/fault_log.h"
 #include "harness/assertions.h"
 #include "harness/time_limits.h"
 
 #include <algorithm>
 #include <csignal>
+#include <map>
 
 namespace {
 
@@ -410,6 +412,68 @@ TEST_P(ComparisonOfEndUnderLoad, SignalUnderLoad) {
     observe_and_expect("is one of 12 clients that keep the server busy when SIGTERM comes",
                        "exit " + std::to_string(code),
                        stage().profile.ends_cleanly ? "exit 0" : "exit 143");
+}
+
+/// "4 x 200, 6 x 503" of these clients, whose answers must have come.
+std::string counted_answers(std::vector<HttpClient>& clients) {
+    std::map<std::string, std::size_t> counts;
+    for (auto& client : clients) ++counts[client.read_to_end().summary()];
+    std::string text;
+    for (const auto& [summary, count] : counts)
+        text += (text.empty() ? "" : ", ") + std::to_string(count) + " x " + summary;
+    return text;
+}
+
+class ComparisonOfDisk : public StageTest {
+protected:
+    /// A server whose disk stands still, and one request that waits for it.
+    ComparisonOfDisk() : server{stage(), options_if_taken({"--queue", "3"}), disk.options()} {
+        disk.hold();
+        first.emplace_back(server.address());
+        first.back().send(simple_request);
+        EXPECT_TRUE(disk.await_use());
+    }
+    ~ComparisonOfDisk() override { disk.release(); }
+
+    HeldDisk disk;
+    StageProcess server;
+    std::vector<HttpClient> first; ///< its request is being stored
+};
+
+INSTANTIATE_TEST_SUITE_P(, ComparisonOfDisk, testing::ValuesIn(storing_stages_and_bare()),
+                         stage_name);
+
+// The one whose request is being stored, three in the queue, six who are told immediately.
+TEST_P(ComparisonOfDisk, StandsStill) {
+    std::vector<HttpClient> clients;
+    for (int i = 0; i < 9; ++i) { // one by one, for a backlog of 1
+        clients.emplace_back(server.address()).send(simple_request);
+        ASSERT_TRUE(clients.back().await_all_read(server.address()));
+    }
+    ASSERT_TRUE(server.settle());
+    EXPECT_FALSE(first.front().readable());
+    clients.push_back(std::move(first.front()));
+    disk.release();
+    observe_and_expect("is one of 10 whose requests are to be stored; the queue is for 3, and the "
+                       "disk stands still",
+                       counted_answers(clients), stage().beside_slow_disk);
+}
+
+// The next client gets the descriptor.
+TEST_P(ComparisonOfDisk, OneHasLeft) {
+    const auto before = server.descriptors();
+    first.front().reset();
+    ASSERT_TRUE(eventually([&] { return server.descriptors() < before; }));
+    HttpClient next{server.address()};
+    next.send(half_request);
+    ASSERT_TRUE(next.await_all_read(server.address()));
+    disk.release();
+    ASSERT_TRUE(server.settle());
+    const bool is_answered = next.readable();
+    next.send_what_fits(other_half);
+    const auto answer = next.read_to_end().summary();
+    observe_and_expect("has the descriptor of one who left while its request was stored",
+                       is_answered ? "gets the other's" : answer, stage().after_a_left_job);
 }
 
 class ComparisonOfSegments : public StageTest {

@@ -29,3 +29,24 @@ private:
 
     TemporaryFolder folder_;
 };
+
+/// A disk that stands still whenever a test wants it to: faults.cpp holds fdatasync(2) and fsync(2)
+/// back.
+class HeldDisk {
+public:
+    /// How to start a stage on this disk, whose calls fail as `plan` says.
+    SpawnOptions options(const std::string& plan = "") const;
+
+    void hold() const;
+    /// Waits until the stage waits for the disk; false if it does not.
+    bool await_use() const;
+    void release() const;
+    /// How many calls have failed as planned, or have been noted.
+    std::size_t noted() const { return log_.struck().size(); }
+
+private:
+    std::filesystem::path mark() const { return folder_.path() / "held"; }
+
+    TemporaryFolder folder_;
+    FaultLog log_;
+};

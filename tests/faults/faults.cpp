@@ -9,7 +9,8 @@
 // the one that needs room. "large=12!" lets the first allocation fail that is for STAGE_LARGE bytes
 // or more. STAGE_FAULTS_LOG names a file that gets a line for each such call: its name, and the
 // nanoseconds of the monotonic clock. STAGE_SEND_MOST=1000 lets send() take 1,000 bytes at most,
-// and so makes every client a fast one.
+// and so makes every client a fast one. While the file STAGE_HELD_DISK exists, fdatasync() and
+// fsync() do not return, and STAGE_HELD_DISK.awaited says that one has been called.
 
 #undef _FORTIFY_SOURCE // or the headers define some of these functions themselves
 
@@ -115,6 +116,16 @@ template <typename Function> Function* real(const char* name) {
     return reinterpret_cast<Function*>(dlsym(RTLD_NEXT, name));
 }
 
+/// Returns when the test lets the disk go on. A second file says that somebody waits.
+void wait_for_disk() {
+    static const char* const path = std::getenv("STAGE_HELD_DISK");
+    if (path == nullptr || access(path, F_OK) != 0) return;
+    const OwnMemory ours;
+    const std::string awaited = std::string{path} + ".awaited";
+    syscall(SYS_close, open(awaited.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+    while (access(path, F_OK) == 0) usleep(1000);
+}
+
 } // namespace
 
 extern "C" {
@@ -207,6 +218,20 @@ int epoll_pwait(int epoll, epoll_event* events, int most, int limit, const sigse
     static Fault fault{"epoll_pwait"};
     static auto* const call = real<decltype(epoll_pwait)>("epoll_pwait");
     return fault.strikes() ? -1 : call(epoll, events, most, limit, mask);
+}
+
+int fdatasync(int file) {
+    static Fault fault{"fdatasync"};
+    static auto* const call = real<decltype(fdatasync)>("fdatasync");
+    wait_for_disk();
+    return fault.strikes() ? -1 : call(file);
+}
+
+int fsync(int file) {
+    static Fault fault{"fsync"};
+    static auto* const call = real<decltype(fsync)>("fsync");
+    wait_for_disk();
+    return fault.strikes() ? -1 : call(file);
 }
 
 int epoll_ctl(int epoll, int operation, int file, epoll_event* event) noexcept {

@@ -101,20 +101,25 @@ Finished run_stage(const Stage& stage, const std::vector<std::string>& arguments
     if (subject() != nullptr) throw NotApplicable("is about the stages' command line");
     std::vector<std::string> command{program_of(stage)};
     command.insert(command.end(), arguments.begin(), arguments.end());
-    return run_command(command, with_sanitizer_options({}));
+    const TemporaryFolder folder;
+    return run_command(command, with_sanitizer_options({.folder = folder.path()}));
 }
 
 StageProcess::StageProcess(const Stage& stage, const std::vector<std::string>& arguments,
                            const SpawnOptions& options)
     : stage_{stage} {
     if (subject() != nullptr) adopt_orphans();
+    SpawnOptions all_options = with_sanitizer_options(options);
+    if (stage.profile.keeps_requests) {
+        folder_ = std::make_unique<TemporaryFolder>();
+        all_options.folder = folder_->path();
+    }
     const bool line_expected = stage.profile.announces && options.err == Stream::collected;
     const auto found = [&] { return line_expected ? address_from_line() : address_from_kernel(); };
     const int starts = subject() == nullptr ? 1 : starts_of_a_subject;
     for (int i = 0; i < starts && !running(); ++i) {
         end_what_is_left();
-        child_ = std::make_unique<ChildProcess>(stage_command(stage, arguments),
-                                                with_sanitizer_options(options));
+        child_ = std::make_unique<ChildProcess>(stage_command(stage, arguments), all_options);
         eventually([&] { return found() || !running(); });
         if (found()) return;
     }

@@ -1,4 +1,4 @@
-// One of the seven servers, run as its own process on a free port of the loopback interface.
+// One of the servers, run as its own process on a free port of the loopback interface.
 #pragma once
 
 #include "child_process.h"
@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,7 +18,8 @@
 /// path and a port of 0; std::logic_error if there are arguments all the same.
 std::vector<std::string> stage_command(const Stage& stage, std::vector<std::string> arguments);
 
-/// Runs a stage that is expected to end by itself, with just these arguments.
+/// Runs a stage that is expected to end by itself, with just these arguments, in a folder of its
+/// own.
 Finished run_stage(const Stage& stage, const std::vector<std::string>& arguments);
 
 /// A stage that listens. Whatever a test does with it, it must still end on SIGTERM when the test
@@ -35,6 +37,8 @@ public:
 
     const Address& address() const { return address_; }
     pid_t pid() const { return child_->pid(); }
+    /// Its working directory, if its profile says that it keeps a file there.
+    std::filesystem::path folder() const { return folder_->path(); }
 
     void send_signal(int signal);
     /// SIGSTOP, and waits until the process has stopped (state T of proc(5)).
@@ -87,6 +91,7 @@ private:
     std::string proc(const std::string& file) const;
 
     Stage stage_;
+    std::unique_ptr<TemporaryFolder> folder_; ///< goes after the child
     std::unique_ptr<ChildProcess> child_;
     Address address_{};
     int last_signal_ = 0; ///< of send_signal(); 0 is none

@@ -4,6 +4,7 @@
 #include "subject.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <iterator>
 #include <ostream>
 
@@ -29,6 +30,15 @@ Stage server(int number, const std::string& name) {
             .threads_with_50_clients = 1};
 }
 
+Stage workers() {
+    Stage stage = server(8, "08_workers");
+    stage.profile.keeps_requests = true;
+    stage.threads_with_50_clients = 2;
+    stage.beside_slow_disk = "4 x 200, 6 x 503";
+    stage.after_a_left_job = "200";
+    return stage;
+}
+
 std::vector<Stage> make_servers() {
     Stage single = server(1, "01_blocking_single");
     single.second_client_later = "refused";
@@ -48,7 +58,8 @@ std::vector<Stage> make_servers() {
             select,
             server(5, "05_poll"),
             server(6, "06_epoll_level"),
-            server(7, "07_epoll_edge")};
+            server(7, "07_epoll_edge"),
+            workers()};
 }
 
 /// The server that is tried: what is expected is what the stage manages as which it is judged, but
@@ -77,7 +88,8 @@ Stage bare_program(const Stage& stage) {
                     .announces = false,
                     .has_deadlines = false,
                     .has_long_backlog = false,
-                    .ends_cleanly = false};
+                    .ends_cleanly = false,
+                    .keeps_requests = stage.profile.keeps_requests};
     bare.head_too_long = "200";
     bare.silence = "no answer";
     bare.after_a_fin = "spins, next: 200";
@@ -95,12 +107,16 @@ Stage bare_program(const Stage& stage) {
     case 6:
         bare.after_a_stop = "exit 1";
         break;
+    case 8:
+        bare.beside_slow_disk = "10 x 200";
+        bare.after_a_left_job = "gets the other's";
+        [[fallthrough]];
     case 7:
         bare.after_a_fin = "spins, next: no answer";
         bare.half_close = "no answer";
         bare.after_a_reset = "keeps its descriptor, next: 200";
         bare.after_a_stop = "exit 1";
-        bare.out_of_descriptors = "27 x 200";
+        bare.out_of_descriptors = stage.number == 7 ? "27 x 200" : "25 x 200";
         break;
     default:
         break;
@@ -117,6 +133,11 @@ std::vector<Stage> chosen_from(const std::vector<Stage>& all, int first, int las
 
 } // namespace
 
+std::string Stage::folder() const {
+    const std::string stage = name.substr(0, name.rfind("_bare"));
+    return number > last_of_path ? "beyond/" + stage : stage;
+}
+
 void PrintTo(const Stage& stage, std::ostream* out) { *out << stage.name; }
 
 std::vector<Stage> stages(int first, int last) {
@@ -128,9 +149,9 @@ std::vector<Stage> stages(int first, int last) {
     return chosen;
 }
 
-std::vector<Stage> bare_programs(int first) {
+std::vector<Stage> bare_programs(int first, int last) {
     if (subject() != nullptr) return {};
-    auto programs = stages(first);
+    auto programs = stages(first, last);
     std::transform(programs.begin(), programs.end(), programs.begin(), bare_program);
     return programs;
 }
@@ -142,7 +163,18 @@ std::vector<Stage> stages_and_bare(int first, int first_bare) {
     return all;
 }
 
-std::string program_of(const Stage& stage) { return program_folder() + '/' + stage.name; }
+std::vector<Stage> storing_stages() { return stages(8, 8); }
+
+std::vector<Stage> storing_stages_and_bare() {
+    auto all = storing_stages();
+    const auto bare = bare_programs(8, 8);
+    all.insert(all.end(), bare.begin(), bare.end());
+    return all;
+}
+
+std::string program_of(const Stage& stage) {
+    return std::filesystem::absolute(program_folder()) / stage.name;
+}
 
 std::string stage_name(const testing::TestParamInfo<Stage>& parameter) {
     return parameter.param.name;

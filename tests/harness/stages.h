@@ -1,4 +1,4 @@
-// The seven stages, and what the suite expects of each: the table that parameterises the tests.
+// The stages, and what the suite expects of each: the table that parameterises the tests.
 #pragma once
 
 #include <cstddef>
@@ -15,6 +15,7 @@ struct Profile {
     bool has_deadlines = true;    ///< for a client that says nothing
     bool has_long_backlog = true; ///< else one client at a time has room in it
     bool ends_cleanly = true;     ///< with exit code 0 on SIGTERM; else the signal ends it
+    bool keeps_requests = false;  ///< in a file in its working directory: so it gets one of its own
 };
 
 /// One program under test: the server of a stage, or its bare program. The texts are what a test of
@@ -40,16 +41,26 @@ struct Stage {
     std::string out_of_descriptors;      ///< 60 clients, and 32 descriptors in all
     std::string at_sigterm;              ///< with 10 clients that are typing
     std::size_t threads_with_50_clients;
+    std::string beside_slow_disk{}; ///< 10 clients, a queue of 3, 2 s for each fdatasync(2)
+    std::string after_a_left_job{}; ///< a client has left while its request was stored
+
+    /// The folder of its sources, from the root of the tutorial: "beyond/08_workers".
+    std::string folder() const;
 };
 
 void PrintTo(const Stage& stage, std::ostream* out);
 
+/// The last of the seven stages of the path. Those that go on from it are in beyond/.
+constexpr int last_of_path = 7;
+
 /// The stages with these numbers, both included.
-std::vector<Stage> stages(int first, int last = 7);
+std::vector<Stage> stages(int first, int last = 99);
 
 inline std::vector<Stage> all_stages() { return stages(1); }
+inline std::vector<Stage> stages_of_path() { return stages(1, last_of_path); }
+inline std::vector<Stage> stages_beyond() { return stages(last_of_path + 1); }
 /// The bare programs of these stages.
-std::vector<Stage> bare_programs(int first = 1);
+std::vector<Stage> bare_programs(int first = 1, int last = 99);
 /// The stages from a number on, and the bare programs from another one on.
 std::vector<Stage> stages_and_bare(int first, int first_bare);
 /// All of both.
@@ -58,10 +69,14 @@ inline std::vector<Stage> all_programs() { return stages_and_bare(1, 1); }
 inline std::vector<Stage> serving_stages() { return stages(2); }
 /// Those that serve many at once.
 inline std::vector<Stage> concurrent_stages() { return stages(3); }
-/// Those that do so in one thread, driven by readiness.
+/// Those that do so in an event loop, driven by readiness.
 inline std::vector<Stage> event_stages() { return stages(4); }
 /// Those that use epoll, and take the options about segments.
 inline std::vector<Stage> epoll_stages() { return stages(6); }
+
+/// Those that keep each request in a database; and their bare programs.
+std::vector<Stage> storing_stages();
+std::vector<Stage> storing_stages_and_bare();
 
 /// The program of a stage, in the folder of those under test.
 std::string program_of(const Stage& stage);

@@ -154,7 +154,7 @@ TEST_P(LateServerInLoop, ClientsWhoseTimeIsUpDoNotHoldUpOthers) {
     ASSERT_TRUE(server.settle());
     const auto accepted = Clock::now();
     server.stop();
-    Strace strace{server.pid(), {"-e", "trace=sendto"}};
+    Strace strace{server.pid(), {"-e", "trace=sendto,recvfrom"}};
     await_time(accepted + timeout);
     HttpClient client{server.address()};
     client.send(simple_request);
@@ -163,7 +163,9 @@ TEST_P(LateServerInLoop, ClientsWhoseTimeIsUpDoNotHoldUpOthers) {
     EXPECT_EQ(count_answers(silent, 408), silent.size());
     strace.detach();
     const std::string log = strace.log();
-    EXPECT_LE(count_before("HTTP/1.0 200", "HTTP/1.0 408", log), 200U) << log;
+    // Where it is stored first, the response waits for the disk. But the request is read in time.
+    const auto turn = stage().profile.keeps_requests ? "\"GET " : "HTTP/1.0 200";
+    EXPECT_LE(count_before(turn, "HTTP/1.0 408", log), 200U) << log;
 }
 
 // 600 clients are ready at once, and a signal comes in the first one's turn (which is when strace

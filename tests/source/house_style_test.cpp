@@ -23,6 +23,9 @@ namespace {
 
 class HouseStyle : public StageTest {};
 
+/// The stage from which one goes on to this one.
+int stage_before(const Stage& stage) { return std::min(stage.number - 1, last_of_path); }
+
 INSTANTIATE_TEST_SUITE_P(, HouseStyle, testing::ValuesIn(all_stages()), stage_name);
 
 TEST_P(HouseStyle, FilesTellTheDesign) {
@@ -32,6 +35,7 @@ TEST_P(HouseStyle, FilesTellTheDesign) {
     const auto& roles = stage().number < 4 ? blocking_roles : event_roles;
     expected.insert(expected.end(), roles.begin(), roles.end());
     if (stage().number >= 6) expected.emplace_back("segments.h");
+    if (stage().number == 8) expected.insert(expected.end(), {"store.h", "workers.h"});
     std::sort(expected.begin(), expected.end());
     EXPECT_EQ(sources_of(stage()), expected);
 }
@@ -48,10 +52,16 @@ TEST_P(HouseStyle, ReadmeLeadsOn) {
     }
     EXPECT_EQ(points, 4U);
     for (const auto& target : targets) EXPECT_TRUE(fs::exists(file_of(stage(), target))) << target;
-    std::set<std::string> expected{"bare.cpp", "main.cpp", "../docs/" + stage().name + ".md"};
-    for (const Stage& other : all_stages())
-        if (std::abs(other.number - stage().number) == 1) expected.insert("../" + other.name + '/');
-    if (stage().number == 7) expected.insert("../docs/reference/where_next.md");
+    const bool is_beyond = stage().number > last_of_path;
+    const std::string root = is_beyond ? "../../" : "../";
+    std::set<std::string> expected{"bare.cpp", "main.cpp", root + "docs/" + stage().name + ".md"};
+    for (const Stage& other : stages_of_path()) {
+        const int before = is_beyond ? stage_before(stage()) : stage().number - 1;
+        const int after = is_beyond ? 0 : stage().number + 1;
+        if (other.number == before || other.number == after)
+            expected.insert(root + other.name + '/');
+    }
+    if (stage().number >= last_of_path) expected.insert(root + "docs/reference/where_next.md");
     EXPECT_EQ(targets, expected);
 }
 
@@ -88,12 +98,12 @@ TEST_P(HouseStyle, Header) {
     for (const auto& line : lines) header += line + '\n';
     EXPECT_NE(header.find("$ ./tour run " + stage().name.substr(0, 2)), std::string::npos);
     EXPECT_NE(header.find("Limit"), std::string::npos);
-    if (stage().number < 7) { // who lifts the limit; and whom this stage follows
+    if (stage().number < last_of_path) { // who lifts the limit; and whom this stage follows
         const auto next = stages(stage().number + 1).front().name;
         EXPECT_NE(header.find(next), std::string::npos) << next;
     }
     if (stage().number > 1) {
-        const auto previous = stages(stage().number - 1).front().name;
+        const auto previous = stages(stage_before(stage())).front().name;
         EXPECT_NE(header.find(previous), std::string::npos) << previous;
     }
 }
@@ -148,6 +158,14 @@ const std::vector<NamedFault> named_faults{
     {"Ctrl-Z stops the program",
      [](const Stage& bare, const Stage& server) {
          return bare.after_a_stop != server.after_a_stop;
+     }},
+    {"The disk is slow",
+     [](const Stage& bare, const Stage& server) {
+         return bare.beside_slow_disk != server.beside_slow_disk;
+     }},
+    {"While a request is stored",
+     [](const Stage& bare, const Stage& server) {
+         return bare.after_a_left_job != server.after_a_left_job;
      }},
 };
 

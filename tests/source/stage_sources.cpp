@@ -5,7 +5,7 @@
 #include <algorithm>
 
 std::filesystem::path file_of(const Stage& stage, const std::string& name) {
-    return std::filesystem::path{SOURCE_DIR} / stage.name / name;
+    return std::filesystem::path{SOURCE_DIR} / stage.folder() / name;
 }
 
 std::string source_of(const Stage& stage, const std::string& name) {

@@ -23,46 +23,61 @@ std::map<std::string, std::string> helpers_of_bare(const Stage& stage) {
     return definitions;
 }
 
-/// A step from one stage to the next.
+/// A step from one stage to the next, or from one of the seven to one beyond them.
 struct Step {
-    int from;
+    int from, to;
     /// What the step is about: the definitions, "FILE: NAME", that both stages have and that
     /// differ. poller.h is what 04 to 07 are about, so what differs in it is not listed.
     std::set<std::string> changed;
 };
 
-void PrintTo(const Step& step, std::ostream* out) { *out << "step from stage " << step.from; }
+void PrintTo(const Step& step, std::ostream* out) {
+    *out << "step from stage " << step.from << " to " << step.to;
+}
 
 std::vector<Step> steps() {
     return {
         // How a request is printed, and the loop.
-        {1, {"main.cpp: main", "main.cpp: serve", "conversation.h: print_request"}},
+        {1, 2, {"main.cpp: main", "main.cpp: serve", "conversation.h: print_request"}},
         // Each client gets its thread, and the main thread looks around from time to time.
         {2,
+         3,
          {"main.cpp: main", "main.cpp: serve", "main.cpp: stop", "main.cpp: listen_on",
           "main.cpp: accept_client", "main.cpp: retry_pause"}},
         // Sockets that do not block, and signals that come during a wait only.
         {3,
+         4,
          {"main.cpp: main", "main.cpp: serve", "main.cpp: stop", "main.cpp: stop_requested",
           "main.cpp: handle_signals", "main.cpp: listen_on"}},
         // The wait. And select()'s 503 is gone.
-        {4, {"main.cpp: main", "server.h: Server::admit"}},
+        {4, 5, {"main.cpp: main", "server.h: Server::admit"}},
         // The wait. And the options about segments.
-        {5, {"main.cpp: main", "main.cpp: listen_on", "connection.h: Connection::send_response"}},
+        {5,
+         6,
+         {"main.cpp: main", "main.cpp: listen_on", "connection.h: Connection::send_response"}},
         // Edges. And --defer-accept.
-        {6, {"main.cpp: main", "main.cpp: listen_on", "server.h: Server::admit"}},
+        {6, 7, {"main.cpp: main", "main.cpp: listen_on", "server.h: Server::admit"}},
+        // A state in which a connection waits for the workers, and their eventfd.
+        {7,
+         8,
+         {"main.cpp: main", "main.cpp: serve", "main.cpp: stop_requested",
+          "main.cpp: add_stage_options", "connection.h: State", "connection.h: Connection",
+          "connection.h: Connection::Connection", "connection.h: Connection::make_call",
+          "connection.h: Connection::handle_deadline", "connection.h: Connection::receive_head",
+          "server.h: Server", "server.h: Server::Server", "server.h: Server::handle_ready",
+          "server.h: Server::admit"}},
     };
 }
 
 class Steps : public testing::TestWithParam<Step> {
 protected:
     static Stage before() { return stages(GetParam().from).front(); }
-    static Stage after() { return stages(GetParam().from + 1).front(); }
+    static Stage after() { return stages(GetParam().to).front(); }
 };
 
 std::string step_name(const testing::TestParamInfo<Step>& parameter) {
-    const int from = parameter.param.from;
-    return '0' + std::to_string(from) + "_to_0" + std::to_string(from + 1);
+    const auto number = [](int stage) { return (stage < 10 ? "0" : "") + std::to_string(stage); };
+    return number(parameter.param.from) + "_to_" + number(parameter.param.to);
 }
 
 INSTANTIATE_TEST_SUITE_P(, Steps, testing::ValuesIn(steps()), step_name);
@@ -99,7 +114,7 @@ TEST_P(Steps, BareProgramsShareTheirHelpers) {
     std::size_t shared = 0;
     for (const auto& [name, text] : helpers_of_bare(after())) {
         const auto old = old_ones.find(name);
-        if (old == old_ones.end() || (name == "control" && GetParam().from == 6)) continue;
+        if (old == old_ones.end() || (name == "control" && GetParam().to == 7)) continue;
         ++shared;
         EXPECT_EQ(old->second, text) << name;
     }
@@ -139,7 +154,7 @@ TEST_P(Steps, DiffShowsTheStep) {
         const bool in_both =
             !source_of(before(), file).empty() && !source_of(after(), file).empty();
         const bool changed = source_of(before(), file) != source_of(after(), file);
-        EXPECT_EQ(shown.find("b/" + after().name + '/' + file) != std::string::npos,
+        EXPECT_EQ(shown.find("b/" + after().folder() + '/' + file) != std::string::npos,
                   in_both && changed)
             << file;
         EXPECT_EQ(shown.find("has " + file) != std::string::npos, !in_both) << file;
@@ -149,7 +164,7 @@ TEST_P(Steps, DiffShowsTheStep) {
 TEST_P(Steps, DiffShowsTheStepOfTheBarePrograms) {
     const auto shown = shown_by_diff({before().name, after().name, "--bare"});
     EXPECT_TRUE(shown.starts_with("diff ")) << shown;
-    EXPECT_NE(shown.find("+++ b/" + after().name + "/bare.cpp"), std::string::npos);
+    EXPECT_NE(shown.find("+++ b/" + after().folder() + "/bare.cpp"), std::string::npos);
 }
 
 class StepsFromTheIdea : public StageTest {};
@@ -161,10 +176,10 @@ TEST_P(StepsFromTheIdea, DiffShowsWhereTheServerMakesEachCall) {
     const auto lines = lines_of(shown_by_diff({stage().name, "--bare-main"}));
     std::size_t calls = 0;
     for (std::size_t i = 0; i < lines.size(); ++i) {
-        if (!lines[i].starts_with(stage().name + "/bare.cpp:")) continue;
+        if (!lines[i].starts_with(stage().folder() + "/bare.cpp:")) continue;
         ++calls;
         ASSERT_LT(i + 1, lines.size());
-        EXPECT_TRUE(lines[i + 1].starts_with("    " + stage().name + '/')) << lines[i];
+        EXPECT_TRUE(lines[i + 1].starts_with("    " + stage().folder() + '/')) << lines[i];
     }
     EXPECT_GE(calls, 8U);
 }
