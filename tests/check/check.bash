@@ -43,7 +43,7 @@ check() {
     elif (($# > 1)); then
         die 2 "'./tour check' takes --all, --fresh RELEASE... or nothing, but got '${*:2}'."
     fi
-    local ours='[0-9]*/*.cpp [0-9]*/*.h tests/*.cpp tests/*/*.cpp tests/*/*.h bench/*/*.cpp'
+    local ours='[0-9]*/*.cpp [0-9]*/*.h beyond/*/*.cpp beyond/*/*.h tests/*.cpp tests/*/*.cpp tests/*/*.h bench/*/*.cpp'
     local python='bench docs/recorder docs/exercises tests/exercises tests/mutants tests/try'
     local strict='-DCMAKE_COMPILE_WARNING_AS_ERROR=ON >/dev/null' steady preset compiler start=$SECONDS skipped=()
     set_up_check
@@ -70,7 +70,7 @@ check() {
     fi
     for compiler in g++ clang++-14; do
         step_with '32 bits' "$compiler" -- "Compiling for 32 bits with $compiler" \
-            "printf '%s\n' [0-9]*/*.cpp | xargs -P $jobs -n 1 $compiler -m32 -std=c++20 \
+            "printf '%s\n' [0-9]*/*.cpp beyond/*/*.cpp | xargs -P $jobs -n 1 $compiler -m32 -std=c++20 \
             -fsyntax-only -Werror -Wall -Wextra -Wpedantic -Wshadow -Wconversion"
     done
     suite_on asan "g++ with AddressSanitizer and UndefinedBehaviorSanitizer" "$share"
@@ -108,7 +108,7 @@ check_fresh() {
 # set_up_check: the check's tools are those of Debian 12. What another release does not have is named,
 # and left out.
 set_up_check() {
-    local need probe package version available=("${needs_to_build[@]}" "${needs_to_test[@]}" "${needs_to_break[@]}")
+    local need probe package version available=("${needs_to_build[@]}" "${needs_beyond[@]}" "${needs_to_test[@]}" "${needs_to_break[@]}")
     local missing packages titles
     find_missing "${needs_to_check[@]}"
     for need in "${missing[@]}"; do
@@ -159,13 +159,14 @@ step_with() {
 # suite on them, which build/ holds. Most tests wait most of the time: so more of its parts than CPUs.
 # With a SHARE of N, one test of N is run: other ones after each commit, and the same ones until then.
 suite_on() {
-    local preset=$1 title=$2 share=${3:-1} parts=$((3 * jobs)) seed numbers
+    local preset=$1 title=$2 share=${3:-1} parts=$((3 * jobs)) seed numbers bare=("${all_stages[@]##*/}")
+    bare=("${bare[@]/%/_bare}")
     seed=$(git rev-parse HEAD 2>/dev/null || echo none)
     numbers=$(seq 0 $((share * parts - 1)) | shuf -n "$parts" --random-source=<(yes "$seed") | xargs)
     discard_stale_tree "build-$preset"
     step "Building the stages: $title" \
         "cmake --preset $preset $strict &&
-            cmake --build --preset $preset --target ${stages[*]} ${stages[*]/%/_bare}"
+            cmake --build --preset $preset --target ${all_stages[*]##*/} ${bare[*]}"
     if ((share > 1)); then title+=", one test of $share"; fi
     step "Testing the stages: $title" \
         "export STAGE_BINARIES=build-$preset/bin GTEST_TOTAL_SHARDS=$((share * parts)) &&

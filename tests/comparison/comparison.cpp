@@ -99,7 +99,7 @@ const std::vector<std::string> story{
 void print_heading(std::ostream& out) {
     std::string text =
         padded({"What a client does"}, 0, title_width) + std::string(2 + kind_width, ' ');
-    for (const Stage& stage : all_stages())
+    for (const Stage& stage : stages_of_path())
         text += "  " + padded({stage.name.substr(0, 2)}, 0, cell_width);
     out << text.substr(0, text.find_last_not_of(' ') + 1) << '\n'
         << std::string(text.size(), '-') << '\n';
@@ -108,7 +108,7 @@ void print_heading(std::ostream& out) {
 void print_legend(std::ostream& out) {
     out << '\n';
     const char* gap = "";
-    for (const Stage& stage : all_stages()) out << std::exchange(gap, "  ") << stage.name;
+    for (const Stage& stage : stages_of_path()) out << std::exchange(gap, "  ") << stage.name;
     out << "\nbare: bare.cpp, the idea alone; main: main.cpp, the server"
            "\n-: does not apply; !: not what was expected\n";
 }
@@ -118,7 +118,7 @@ std::string colour_of(const ComparisonRow& row, const std::string& program) {
     const auto cell = row.cells.find(program);
     if (cell == row.cells.end()) return "\033[2m";
     if (!cell->second.passed) return "\033[31m";
-    const auto last = row.cells.find(all_stages().back().name);
+    const auto last = row.cells.find(stages_of_path().back().name);
     const bool same = last != row.cells.end() && last->second.text == cell->second.text;
     return same ? "\033[32m" : "\033[33m";
 }
@@ -208,9 +208,10 @@ void Comparison::print_rows(std::ostream& out, const std::vector<std::string>& t
     print_heading(out);
     for (const ComparisonRow& row : rows_) {
         if (std::find(tests.begin(), tests.end(), row.test) == tests.end()) continue;
-        const bool has_bare = has_cell(row, bare_programs());
-        if (has_bare) print_cells(out, row, row.title, "bare", bare_programs(), colours);
-        print_cells(out, row, has_bare ? "" : row.title, "main", all_stages(), colours);
+        const auto bare = bare_programs(1, last_of_path);
+        const bool has_bare = has_cell(row, bare);
+        if (has_bare) print_cells(out, row, row.title, "bare", bare, colours);
+        print_cells(out, row, has_bare ? "" : row.title, "main", stages_of_path(), colours);
     }
 }
 
@@ -244,7 +245,9 @@ void Comparison::write_page(std::ostream& out) const {
     out << "# What a client does, and what each program makes of it\n\n"
            "Every cell is what a test has observed; the last column names the test. "
            "`-` where a row does not apply.\n\n## The servers\n\n";
-    write_table(out, all_stages());
+    write_table(out, stages_of_path());
     out << "\n## The bare programs\n\n";
-    write_table(out, bare_programs());
+    write_table(out, bare_programs(1, last_of_path));
+    out << "\n## Beyond the article\n\n";
+    write_table(out, programs_beyond());
 }

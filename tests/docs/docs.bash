@@ -6,7 +6,7 @@ check_docs() {
     if (($# > 2)) || [[ $# == 2 && $2 != --update ]]; then
         die 2 "'./tour docs' takes --update or nothing, but got '${*:2}'."
     fi
-    set_up "${needs_to_build[@]}" "${needs_to_test[@]}"
+    set_up "${needs_to_build[@]}" "${needs_beyond[@]}" "${needs_to_test[@]}"
     build
     if (($# == 1)); then
         say "Checking README.md and docs/"

@@ -6,6 +6,7 @@
 #include "pages.h"
 
 #include <algorithm>
+#include <cctype>
 #include <filesystem>
 #include <regex>
 #include <sstream>
@@ -66,14 +67,20 @@ std::string chapter_of(const std::string& program) {
     return "../" + program.substr(0, program.find("_bare")) + ".md";
 }
 
+/// The number of a program. Beyond the seven, servers and bare programs share a table.
+std::string heading_of(const std::string& program) {
+    const bool is_bare = program.ends_with("_bare") && std::stoi(program) > last_of_path;
+    return program.substr(0, 2) + (is_bare ? ", bare" : "");
+}
+
 /// A row as the page has it: the stage's chapter behind each heading, the test's source behind its
 /// name, and one more column, where the row is explained.
 std::string row_of_page(const std::string& row, std::size_t number, const std::string& explained) {
     auto cells = cells_of(row);
     if (number == 0)
         for (auto& cell : cells)
-            if (cell.starts_with('0'))
-                cell = '[' + cell.substr(0, 2) + "](" + chapter_of(cell) + ")";
+            if (std::isdigit(static_cast<unsigned char>(cell.front())) != 0)
+                cell = '[' + heading_of(cell) + "](" + chapter_of(cell) + ")";
     const bool injected = cells.back().find("InjectionComparison") != std::string::npos;
     const std::string source =
         injected ? "faults/injection_test.cpp" : "comparison/comparison_test.cpp";
@@ -111,12 +118,17 @@ void expect_table(const Page& page, const std::string& heading, const Comparison
 
 TEST_F(DocsComparison, PageShowsTheServers) {
     const Page page = read_page(fs::path{SOURCE_DIR} / "docs/reference/comparison.md");
-    expect_table(page, "## The servers", comparison, all_stages());
+    expect_table(page, "## The servers", comparison, stages_of_path());
 }
 
 TEST_F(DocsComparison, PageShowsTheBarePrograms) {
     const Page page = read_page(fs::path{SOURCE_DIR} / "docs/reference/comparison.md");
-    expect_table(page, "## The bare programs", comparison, bare_programs());
+    expect_table(page, "## The bare programs", comparison, bare_programs(1, last_of_path));
+}
+
+TEST_F(DocsComparison, PageShowsThoseBeyondTheArticle) {
+    const Page page = read_page(fs::path{SOURCE_DIR} / "docs/reference/comparison.md");
+    expect_table(page, "## Beyond the article", comparison, programs_beyond());
 }
 
 } // namespace

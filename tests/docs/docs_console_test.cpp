@@ -95,8 +95,8 @@ class Translation {
 public:
     std::string to_run(const std::string& command) const {
         static const std::regex server{
-            R"((build/bin/0[1-7]_(?:(?!_bare)[a-z_])+\b)(?![^\n]*--(port|help)))"},
-            bare{R"((build/bin/0[1-7]_[a-z_]+_bare)(?! +[0-9]{4}))"};
+            R"((build/bin/[01][0-9]_(?:(?!_bare)[a-z_])+\b)(?![^\n]*--(port|help)))"},
+            bare{R"((build/bin/[01][0-9]_[a-z_]+_bare)(?! +[0-9]{4}))"};
         auto text = std::regex_replace(with_programs(command), bare, "$1 8080");
         text = std::regex_replace(text, server, "$1 --port 8080");
         text = replaced(replaced(text, "8080", first_.text()), "8081", second_.text());

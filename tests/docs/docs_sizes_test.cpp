@@ -6,6 +6,7 @@
 #include "harness/support.h"
 #include "pages.h"
 #include "source/source_text.h"
+#include "source/stage_sources.h"
 
 #include <algorithm>
 #include <cstdio>
@@ -16,7 +17,7 @@ namespace fs = std::filesystem;
 namespace {
 
 std::vector<std::string> code_of(const Stage& stage, const std::string& file) {
-    return code_lines(read_file(fs::path{SOURCE_DIR} / stage.name / file));
+    return code_lines(source_of(stage, file));
 }
 
 /// Lines that diff(1) marks with < or > between two lists of lines.
@@ -37,6 +38,16 @@ std::size_t changed_lines(const std::vector<std::string>& before,
 const std::vector<std::string> roles{"main.cpp", "conversation.h", "connection.h",
                                      "poller.h", "server.h",       "segments.h"};
 
+/// The files that no stage of the path has.
+std::vector<std::string> files_of_its_own(const Stage& stage) {
+    auto files = sources_of_server(stage);
+    std::erase_if(files, [](const std::string& file) {
+        return file == "common.h" || file == "console.h" ||
+               std::find(roles.begin(), roles.end(), file) != roles.end();
+    });
+    return files;
+}
+
 std::string rounded(double value) {
     char text[32];
     std::snprintf(text, sizeof text, "%.1f", value);
@@ -50,14 +61,34 @@ std::string row(const std::string& name, const std::vector<std::string>& cells) 
     return text;
 }
 
+/// All code of some files.
+std::vector<std::string> code_of(const Stage& stage, const std::vector<std::string>& files) {
+    std::vector<std::string> all;
+    for (const auto& file : files)
+        for (const auto& line : code_of(stage, file)) all.push_back(line);
+    return all;
+}
+
+/// The columns of a table: files that stand for themselves, and those of a stage's own together.
+std::vector<std::vector<std::string>> columns_of(const Stage& stage) {
+    std::vector<std::vector<std::string>> columns;
+    for (const auto& file : roles)
+        if (stage.number <= last_of_path || file != "conversation.h") columns.push_back({file});
+    if (stage.number > last_of_path) columns.push_back(files_of_its_own(stage));
+    return columns;
+}
+
+/// The number, or nothing for 0.
+std::string cell(std::size_t lines) { return lines == 0 ? "" : std::to_string(lines); }
+
 std::string row_of_stage(const Stage& stage) {
     std::vector<std::string> cells{std::to_string(code_of(stage, "bare.cpp").size())};
     std::size_t lines = 0, letters = 0;
-    for (const auto& file : roles) {
-        const auto code = code_of(stage, file);
+    for (const auto& files : columns_of(stage)) {
+        const auto code = code_of(stage, files);
         lines += code.size();
         for (const auto& line : code) letters += line.size();
-        cells.push_back(code.empty() ? "" : std::to_string(code.size()));
+        cells.push_back(cell(code.size()));
     }
     cells.push_back(std::to_string(lines));
     cells.push_back(rounded(static_cast<double>(letters) / static_cast<double>(lines)));
@@ -69,31 +100,51 @@ std::string row_of_step(const Stage& before, const Stage& after) {
     std::vector<std::string> cells{
         std::to_string(changed_lines(code_of(before, "bare.cpp"), code_of(after, "bare.cpp")))};
     std::size_t all = 0;
-    for (const auto& file : roles) {
-        const auto changed = changed_lines(code_of(before, file), code_of(after, file));
+    for (const auto& files : columns_of(after)) {
+        const auto changed = changed_lines(code_of(before, files), code_of(after, files));
         all += changed;
-        cells.push_back(changed == 0 ? "" : std::to_string(changed));
+        cells.push_back(cell(changed));
     }
     cells.push_back(std::to_string(all));
     return row(before.name.substr(0, 2) + " → " + after.name.substr(0, 2), cells);
 }
 
-std::vector<std::string> tables() {
-    std::string heading = "stage | `bare.cpp`", rule = "--- | ---:";
-    for (const auto& file : roles) heading += " | `" + file + '`', rule += " | ---:";
-    std::vector<std::string> lines{"| " + heading + " | server | characters a line |",
-                                   "| " + rule + " | ---: | ---: |"};
-    const auto stages = all_stages();
+/// The heading of a table, with the line below it.
+std::vector<std::string> heading(const std::string& first, const Stage& stage,
+                                 const std::vector<std::string>& last) {
+    std::string names = "| " + first + " | `bare.cpp` |", rule = "| --- | ---: |";
+    for (const auto& files : columns_of(stage)) {
+        const bool is_one = files.size() == 1 && files.front() != "workers.h";
+        names += is_one ? " `" + files.front() + "` |" : " files of its own |";
+        rule += " ---: |";
+    }
+    for (const auto& name : last) names += ' ' + name + " |", rule += " ---: |";
+    return {names, rule};
+}
+
+/// A table of these stages, and one of the steps that lead to them.
+std::vector<std::string> tables_of(const std::vector<Stage>& stages) {
+    auto lines = heading("stage", stages.back(), {"server", "characters a line"});
     for (const Stage& stage : stages) lines.push_back(row_of_stage(stage));
-    const auto common = code_of(stages.front(), "common.h").size();
-    const auto console = code_of(stages.front(), "console.h").size();
-    lines.insert(lines.end(),
-                 {"",
-                  "Each server also has `common.h` with " + std::to_string(common) +
-                      " and `console.h` with " + std::to_string(console) + " lines of code.",
-                  "", "| step" + heading.substr(5) + " | server |", "| " + rule + " | ---: |"});
-    for (std::size_t i = 0; i + 1 < stages.size(); ++i)
-        lines.push_back(row_of_step(stages[i], stages[i + 1]));
+    lines.emplace_back("");
+    for (const auto& line : heading("step", stages.back(), {"server"})) lines.push_back(line);
+    const auto all = all_stages();
+    for (const Stage& stage : stages) {
+        const int from = std::min(stage.number - 1, last_of_path);
+        if (from > 0) lines.push_back(row_of_step(all[static_cast<std::size_t>(from) - 1], stage));
+    }
+    return lines;
+}
+
+std::vector<std::string> tables() {
+    auto lines = tables_of(stages_of_path());
+    const auto first = all_stages().front();
+    const auto size = [&](const char* file) { return std::to_string(code_of(first, file).size()); };
+    lines.insert(lines.end(), {"",
+                               "Each server also has `common.h` with " + size("common.h") +
+                                   " and `console.h` with " + size("console.h") + " lines of code.",
+                               "", "Those beyond the seven:", ""});
+    for (const auto& line : tables_of(stages_beyond())) lines.push_back(line);
     return lines;
 }
 

@@ -180,8 +180,8 @@ const std::string& all_sources() {
         std::string text = read_file(root / "tour");
         for (const auto& entry : fs::recursive_directory_iterator(root)) {
             const auto folder = fs::relative(entry.path(), root).begin()->string();
-            const bool ours =
-                folder == "tests" || folder == "bench" || !stage_called(folder).empty();
+            const bool ours = folder == "tests" || folder == "bench" || folder == "beyond" ||
+                              !stage_called(folder).empty();
             const auto extension = entry.path().extension();
             if (ours && (extension == ".cpp" || extension == ".h" || extension == ".py" ||
                          extension == ".bash"))
@@ -245,7 +245,8 @@ const std::set<std::string>& options_of(const std::string& program) {
 /// What is wrong with the options given to a stage in this command; "" if nothing.
 std::string wrong_option(const std::string& command) {
     if (command.find("tour break") != std::string::npos) return ""; // a mistake has a number, too
-    static const std::regex call{R"((0[1-7]_[a-z_]+|tour run (\d\d))((?: +[^\s|;&#)<>]+)*))"};
+    static const std::regex call{
+        R"(((?:0[1-9]|1[0-9])_[a-z_]+|tour run (\d\d))((?: +[^\s|;&#)<>]+)*))"};
     static const std::regex option{R"( (--[a-z][a-z-]*))"};
     for (std::sregex_iterator found(command.begin(), command.end(), call), end; found != end;
          ++found) {
@@ -537,7 +538,7 @@ TEST_P(DocsChapter, TestsStandInALineOfTheirOwn) {
 
 TEST(DocsPath, IsReadInAnAfternoon) {
     std::size_t words = 0;
-    for (const Stage& stage : all_stages()) {
+    for (const Stage& stage : stages_of_path()) {
         const auto page = chapter_of(stage);
         words += count_words(running_text(page), page.lines.size() + 1);
     }

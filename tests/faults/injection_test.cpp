@@ -75,9 +75,7 @@ const std::vector<Call>& serving_calls() {
         {"set_robust_list", "3", {}},   // not looked at
         {"futex", "38", {}},            // the locks of the C library try again by themselves
         // The database. Its errors become a 503 for those who wait.
-        {"fcntl",
-         "8",
-         {}}, // a lock that another has: see Workers.WaitForAnotherWriterHoldsUpNobodyElse
+        {"fcntl", "8", {}},   // of a lock: see Workers.WaitForAnotherWriterHoldsUpNobodyElse
         {"pread64", "8", {}}, // what it has read before is in memory
         {"pwrite64", "8", {"EINTR", "EIO", "ENOSPC", "EDQUOT", "EFBIG"}, true},
         {"fdatasync", "8", {"EINTR", "EIO", "ENOSPC", "EDQUOT"}, true},

@@ -20,17 +20,17 @@ fuzz() {
     local seconds=${2:-60} preset steady
     [[ $# -le 2 && $seconds =~ ^[1-9][0-9]{0,5}$ ]] ||
         die 2 "'./tour fuzz' takes a number of seconds from 1 to 999999, but got '${*:2}'."
-    set_up "${needs_to_build[@]}" "${needs_to_test[@]}" "${needs_to_fuzz[@]}"
+    set_up "${needs_to_build[@]}" "${needs_beyond[@]}" "${needs_to_test[@]}" "${needs_to_fuzz[@]}"
     find_steady
     set_sanitizer_options
-    build "${stages[@]}"
+    build "${all_stages[@]##*/}"
     for preset in clang asan tsan; do
         discard_stale_tree "build-$preset"
         cmake --preset "$preset" >/dev/null || die 1 "CMake could not set up build-$preset/; its message is above."
     done
     fuzz_requests "$seconds"
     for preset in asan tsan; do
-        cmake --build --preset "$preset" --target "${stages[@]}" >/dev/null ||
+        cmake --build --preset "$preset" --target "${all_stages[@]##*/}" >/dev/null ||
             die 1 "The build failed; the compiler's message is above."
         fuzz_clients "$seconds" "$preset"
     done

@@ -163,7 +163,7 @@ std::vector<Stage> stages_and_bare(int first, int first_bare) {
     return all;
 }
 
-std::vector<Stage> storing_stages() { return stages(8, 8); }
+std::vector<Stage> programs_beyond() { return stages_and_bare(last_of_path + 1, last_of_path + 1); }
 
 std::vector<Stage> storing_stages_and_bare() {
     auto all = storing_stages();

@@ -59,6 +59,8 @@ std::vector<Stage> stages(int first, int last = 99);
 inline std::vector<Stage> all_stages() { return stages(1); }
 inline std::vector<Stage> stages_of_path() { return stages(1, last_of_path); }
 inline std::vector<Stage> stages_beyond() { return stages(last_of_path + 1); }
+/// Those and their bare programs.
+std::vector<Stage> programs_beyond();
 /// The bare programs of these stages.
 std::vector<Stage> bare_programs(int first = 1, int last = 99);
 /// The stages from a number on, and the bare programs from another one on.
@@ -75,7 +77,7 @@ inline std::vector<Stage> event_stages() { return stages(4); }
 inline std::vector<Stage> epoll_stages() { return stages(6); }
 
 /// Those that keep each request in a database; and their bare programs.
-std::vector<Stage> storing_stages();
+inline std::vector<Stage> storing_stages() { return stages(8, 8); }
 std::vector<Stage> storing_stages_and_bare();
 
 /// The program of a stage, in the folder of those under test.
