@@ -37,7 +37,7 @@ check() {
         check_fresh "${@:3}"
         return
     fi
-    local changes='--sample 14' share=3 mistakes='--sample 8' exercises='--sample 3'
+    local changes='--sample 8' share=4 mistakes='--sample 6' exercises='--sample 2'
     if (($# == 2)) && [[ $2 == --all ]]; then
         changes='' share=1 mistakes=--all exercises=''
     elif (($# > 1)); then
@@ -88,7 +88,7 @@ check() {
     step "The exercises: does each start fail, and each answer pass?" "python3 -B -m tests.exercises.prove $exercises"
     step "A fault at every system call" "build/bin/stage_tests --gtest_brief=1 --gtest_filter=Faults*:Injection*"
     step "Classic mistakes: is each one noticed?" "tests/mistakes/run $mistakes"
-    step_with clang++-14 clang.cindex -- "Small changes${changes:+, 14 of them}: are they noticed?" \
+    step_with clang++-14 clang.cindex -- "Small changes${changes:+, 8 of them}: are they noticed?" \
         "/usr/bin/python3 -B -m tests.mutants.mutate $changes"
     if has libclang_rt.fuzzer; then fuzz_requests 10; else skip "Fuzzing: the bytes of a request" "without clang 14"; fi
     for preset in asan tsan; do fuzz_clients 10 "$preset"; done
