@@ -11,7 +11,8 @@ import subprocess
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGES = ROOT / "docs" / "exercises"
 MISTAKES = ROOT / "tests" / "mistakes"
-STAGES = sorted(path.name for path in ROOT.glob("[0-9][0-9]_*"))
+FOLDERS = {path.name: path for path in [*ROOT.glob("[0-9][0-9]_*"), *ROOT.glob("beyond/[0-9]*")]}
+STAGES = sorted(FOLDERS)
 KINDS = ("find it", "write it", "predict it", "make it cheaper")
 FIELDS = ("stage", "kind", "tests", "minutes", "needs", "start", "at most")
 
@@ -169,10 +170,10 @@ def make_start(exercise: Exercise, folder: pathlib.Path) -> None:
     elif start == "a patch":
         apply(exercise.beside(".start.patch"), folder)
     elif start == "the bare program":
-        shutil.copy(ROOT / exercise.stage / "bare.cpp", folder / "main.cpp")
+        shutil.copy(FOLDERS[exercise.stage] / "bare.cpp", folder / "main.cpp")
     elif start.startswith(("without ", "lacking ")):
         left = without_body if start.startswith("without ") else without_function
-        for name, function in re.findall(r"`\w+/([\w.]+):([\w:]+)`", start):
+        for name, function in re.findall(r"`[\w/]+/([\w.]+):([\w:]+)`", start):
             path = folder / name
             path.write_text(left(path.read_text(), function))
     elif start != "the stage":
@@ -188,7 +189,7 @@ def make_answer(exercise: Exercise, folder: pathlib.Path) -> None:
 
 def make_stage(exercise: Exercise, folder: pathlib.Path) -> None:
     folder.mkdir(parents=True)
-    stage = ROOT / exercise.stage
+    stage = FOLDERS[exercise.stage]
     for path in [*sorted(stage.glob("*.h")), stage / "main.cpp"]:
         shutil.copy(path, folder)
 
@@ -198,7 +199,9 @@ def apply(patch: pathlib.Path, folder: pathlib.Path, without_remarks: bool = Fal
     text = patch.read_text()
     if without_remarks:
         text = re.sub(r"^(\+.*\S) // .*$", r"\1", text, flags=re.MULTILINE)
-    command = ["patch", "--quiet", "--fuzz=0", "--strip=2", f"--directory={folder}"]
+    named = re.search(r"^--- (a/.*/)", text, re.MULTILINE)
+    folders = named[1].count("/") if named else 0
+    command = ["patch", "--quiet", "--fuzz=0", f"--strip={folders}", f"--directory={folder}"]
     subprocess.run(command, input=text, text=True, check=True)
 
 
