@@ -12,7 +12,7 @@ exercise() {
     local program=(python3 -B -m tests.exercises.exercise) target
     set_up "${needs_to_exercise[@]}"
     if [[ ${2:-} =~ ^(check|watch|run)$ ]]; then
-        set_up "${needs_to_build[@]}"
+        set_up "${needs_to_build[@]}" "${needs_beyond[@]}"
         target=$("${program[@]}" --needed "${@:2}") || exit
         if [[ -n $target ]] && ! is_built "$target"; then
             note "First, the tests have to be built. This can take some minutes:"
