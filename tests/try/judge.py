@@ -28,6 +28,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 TESTS = ROOT / "build" / "bin" / "stage_tests"
 COMPARISON = ROOT / "docs" / "reference" / "comparison.md"
 STAGES = [f"{number:02}" for number in range(1, 8)]
+BEYOND = sorted(path.name[:2] for path in (ROOT / "beyond").glob("[01][0-9]_*"))
 KNOWN = {  # what a profile may say, and how its values look
     "body_bytes_option": r".*\{value\}.*",
     "timeout_option": r".*\{value\}.*",
@@ -419,7 +420,7 @@ def arguments_of(words: list[str]) -> argparse.Namespace:
         prog="./tour try",
         description="Tries your server with the tests of the stages. See docs/your_server.md.",
     )
-    parser.add_argument("--as", dest="stage", choices=STAGES, help="judge it as this stage")
+    parser.add_argument("--as", dest="stage", choices=STAGES + BEYOND, help="judge it as this stage")
     parser.add_argument("--level", type=int, choices=range(1, 10), help="only up to this level")
     parser.add_argument("--only", metavar="SUITE", help="only tests whose names begin so")
     parser.add_argument("--list", action="store_true", help="list the tests, and run nothing")
