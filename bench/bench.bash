@@ -9,9 +9,9 @@ needs_to_bench=(
 
 bench() {
     local peers=build/peers
-    set_up "${needs_to_build[@]}" "${needs_to_bench[@]}"
+    set_up "${needs_to_build[@]}" "${needs_beyond[@]}" "${needs_to_bench[@]}"
     check_python
-    build "${stages[@]}" floor two_segments
+    build "${all_stages[@]##*/}" floor two_segments
     if [[ " $* " != *" --draw "* && " $* " != *" --help "* ]]; then
         build_plain
         unpack_peer nginx "$peers"

@@ -15,11 +15,14 @@ import sys
 import tempfile
 import time
 
-from bench import servers
-from bench.experiments import EXPERIMENTS, Result, Settings
+from bench import experiments, servers
+from bench.experiments import Result, Settings
 from bench.machine import machine
 from bench.report import clear_progress, draw, holds, progress, terminal_table
 from bench.servers import RESULTS
+from bench.store import store
+
+EXPERIMENTS = {**experiments.EXPERIMENTS, "store": store}
 
 
 def as_json(result: Result, where: dict[str, object], settings: Settings) -> dict[str, object]:

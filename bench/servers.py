@@ -147,10 +147,10 @@ class Server:
         return usage
 
 
-def get(port: int) -> bytes:
-    """All that one plain GET is answered with."""
+def get(port: int, request: bytes = b"GET / HTTP/1.0\r\n\r\n") -> bytes:
+    """All that one request is answered with, a plain GET unless told."""
     with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
-        client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        client.sendall(request)
         return b"".join(iter(lambda: client.recv(65536), b""))
 
 
