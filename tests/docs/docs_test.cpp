@@ -180,8 +180,8 @@ const std::string& all_sources() {
         std::string text = read_file(root / "tour");
         for (const auto& entry : fs::recursive_directory_iterator(root)) {
             const auto folder = fs::relative(entry.path(), root).begin()->string();
-            const bool ours =
-                folder == "tests" || folder == "bench" || !stage_called(folder).empty();
+            const bool ours = folder == "tests" || folder == "bench" || folder == "beyond" ||
+                              !stage_called(folder).empty();
             const auto extension = entry.path().extension();
             if (ours && (extension == ".cpp" || extension == ".h" || extension == ".py" ||
                          extension == ".bash"))
