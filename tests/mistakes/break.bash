@@ -3,6 +3,7 @@
 
 needs_to_break=(
     'patch|patch|patch'
+    "${needs_beyond[@]}" # some of the stages with a mistake are in beyond/
 )
 
 # break [NAME]: without a name, lists the mistakes; --all makes them all.

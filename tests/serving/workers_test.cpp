@@ -3,6 +3,7 @@
 
 #include "faults/fault_log.h"
 #include "harness/assertions.h"
+#include "harness/strace.h"
 #include "harness/time_limits.h"
 
 #include <algorithm>
@@ -230,6 +231,11 @@ TEST_P(WorkersAndTheDisk, WorkersKeepTheLoopFree) {
         StageProcess server{
             stage(), {"--quiet", "--workers", has_workers ? "1" : "0"}, disk.options()};
         HttpClient first = first_client(server);
+        HttpClient second{server.address()}; // with a worker, its request gets into the queue
+        second.send(simple_request);
+        if (has_workers) {
+            ASSERT_TRUE(second.await_all_read(server.address()));
+        }
         HttpClient other{server.address()};
         other.send(head_of_size(8193));
         if (has_workers) {
@@ -241,7 +247,43 @@ TEST_P(WorkersAndTheDisk, WorkersKeepTheLoopFree) {
         EXPECT_FALSE(first.readable());
         disk.release();
         expect_hello(first.read_to_end());
+        expect_hello(second.read_to_end());
     }
+}
+
+// The next client gets the descriptor of one who has left, but not the answer.
+TEST_P(WorkersAndTheDisk, AnswerIsForNoneButItsClient) {
+    StageProcess server{stage(), {"--quiet"}, disk.options()};
+    HttpClient first = first_client(server);
+    const auto before = server.descriptors();
+    first.reset();
+    ASSERT_TRUE(eventually([&] { return server.descriptors() < before; }));
+    HttpClient next{server.address()};
+    next.send(half_request);
+    ASSERT_TRUE(next.await_all_read(server.address()));
+    disk.release();
+    ASSERT_TRUE(server.settle()); // the first request is stored, and the loop knows it
+    disk.hold();
+    next.send(other_half);
+    ASSERT_TRUE(disk.await_use());
+    EXPECT_FALSE(answered_before_rest(next, server)); // its own request is not stored yet
+    disk.release();
+    expect_hello(next.read_to_end());
+}
+
+// The loop takes a second to read the eventfd, and meanwhile the worker finishes another job. (The
+// worker itself does not call read(2): SQLite uses pread(2).)
+TEST_P(WorkersAndTheDisk, NoWakeUpIsLost) {
+    if (!tracing_is_permitted()) GTEST_SKIP() << "no process may trace another here (ptrace(2))";
+    StageProcess server{stage(), {"--quiet"}, disk.options()};
+    HttpClient first = first_client(server);
+    HttpClient second{server.address()};
+    second.send(simple_request);
+    ASSERT_TRUE(second.await_all_read(server.address()));
+    const Strace slow{server.pid(), {"-e", "trace=read", "-e", "inject=read:delay_enter=1s"}};
+    disk.release();
+    expect_hello(first.read_to_end());
+    expect_hello(second.read_to_end());
 }
 
 // A commit that has begun is finished. Nobody can hurry the disk, but what waits is not begun.
