@@ -38,7 +38,9 @@
 //     fails then (EINTR, "interrupted"), and that ends the program. (select()
 //     and poll() go on.)
 //   - The disk is slow. Nobody limits the requests that wait for it. Each one
-//     keeps memory and a descriptor. strace can make the disk slow:
+//     keeps memory and a descriptor. And nobody looks at what SQLite returns.
+//     So if the disk is full, clients get an answer, and nothing is stored.
+//     strace can make the disk slow:
 //       strace -fqqo trace.txt -e inject=fdatasync:delay_enter=2s ./bare
 //       for i in {1..9}; do time curl http://127.0.0.1:8080/ & done
 //   - While a request is stored, its client resets the connection. The answer
@@ -113,8 +115,8 @@ struct Shared {
 // The worker thread runs this.
 void work(sqlite3* database, int event, Shared& shared) {
     sqlite3_stmt* insert = nullptr;
-    sqlite3_prepare_v2(database, "INSERT INTO requests VALUES (?)", -1, &insert,
-                       nullptr);
+    sqlite3_prepare_v2(database, "INSERT INTO requests (head) VALUES (?)", -1,
+                       &insert, nullptr);
     while (true) {
         std::vector<Job> jobs;
         {

@@ -24,8 +24,8 @@ public:
         // There is something to close, even if sqlite3_open() has failed.
         database_.reset(database);
         check_result(result, "open " + file);
-        // Other connections may be writing. We wait this long for them.
-        ::sqlite3_busy_timeout(database, busy_milliseconds);
+        // The server that ran before us may still be closing the database.
+        ::sqlite3_busy_timeout(database, longest_start);
         // Changes go to a second file first, the write-ahead log. So a commit
         // takes one wait for the disk. It would take several without this.
         run("PRAGMA journal_mode = WAL");
@@ -35,6 +35,8 @@ public:
         run("CREATE TABLE IF NOT EXISTS requests ("
             "number INTEGER PRIMARY KEY, head BLOB NOT NULL)");
         prepare_insert();
+        // From now on, others who write keep us waiting for this long only.
+        ::sqlite3_busy_timeout(database, longest_turn);
     }
 
     // Begins a transaction: a group of changes that a commit makes together.
@@ -70,7 +72,8 @@ public:
     }
 
 private:
-    static constexpr int busy_milliseconds = 500;
+    static constexpr int longest_start = 5000; // milliseconds
+    static constexpr int longest_turn = 500;   // milliseconds
 
     // How std::unique_ptr gives back what it owns.
     struct Closer {
