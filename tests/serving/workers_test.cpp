@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <random>
 #include <set>
@@ -165,6 +167,29 @@ TEST_P(Workers, SignalIsHeardBesideAnotherWriter) {
         waiting->send(simple_request);
         EXPECT_TRUE(waiting->await_all_read(server.address()));
     });
+}
+
+/// The signals that a thread of a process blocks: bit 0 is for number 1 (SigBlk of proc(5)).
+std::uint64_t blocked_signals(const std::filesystem::path& thread) {
+    for (const auto& line : lines_of(read_file(thread / "status")))
+        if (line.starts_with("SigBlk:")) return std::stoull(line.substr(7), nullptr, 16);
+    ADD_FAILURE() << "no SigBlk in the status of " << thread;
+    return 0;
+}
+
+// A signal that a worker took would not end the wait of the loop.
+TEST_P(Workers, SignalsAreNotForThem) {
+    StageProcess server{stage(), {"--quiet", "--workers", "3"}};
+    ASSERT_TRUE(server.settle());
+    const auto pid = std::to_string(server.pid());
+    std::size_t workers = 0;
+    for (const auto& thread : std::filesystem::directory_iterator("/proc/" + pid + "/task")) {
+        if (thread.path().filename() == pid) continue;
+        ++workers;
+        for (const int signal : {SIGINT, SIGTERM})
+            EXPECT_NE(blocked_signals(thread.path()) & (1ULL << (signal - 1)), 0U) << signal;
+    }
+    EXPECT_GE(workers, 3U); // a sanitizer has a thread of its own
 }
 
 // The one test in which several workers want to write at the same time.
