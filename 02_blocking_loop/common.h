@@ -1,5 +1,5 @@
-// What all seven programs share: descriptors and errors, the head of a request,
-// the response. The same file is in all seven folders, so that each folder
+// What all servers share: descriptors and errors, the head of a request, the
+// response. The same file is in the folder of each stage, so that each folder
 // builds by itself.
 //
 // Read "Descriptors and errors" first. You can come back for the rest when
@@ -304,6 +304,6 @@ struct Responses {
     Response hello;
     Response too_late = Response::error("408 Request Timeout");
     Response too_large = Response::error("431 Request Header Fields Too Large");
-    // Only 04_select sends this one.
+    // 04_select sends this one, and 08_workers.
     Response unavailable = Response::error("503 Service Unavailable");
 };

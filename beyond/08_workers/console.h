@@ -1,7 +1,7 @@
 // You may skip this file. Every server needs it, and no stage is about it: it
 // prints without ever waiting, and it reads the command line. All that you need
 // to know is that run(), at the end, calls the serve() of main.cpp. The same
-// file is in all seven folders.
+// file is in the folder of each stage.
 #pragma once
 
 #include "common.h"

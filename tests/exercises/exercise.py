@@ -91,7 +91,7 @@ def show_list(exercises: list[Exercise], progress: Progress) -> None:
     upcoming = next_of(exercises, progress)
     stage = ""
     for each in exercises:
-        heading = "the last one" if each.judged_as else each.stage
+        heading = "a whole server" if each.judged_as else each.stage
         if heading != stage:
             stage = heading
             print(f"\n{heading}")
