@@ -3,7 +3,8 @@
     for (const table of document.querySelectorAll('.table table')) {
         const stages = [...table.tHead.rows[0].cells].map((cell) => cell.textContent.trim());
         const rows = [...table.tBodies[0].rows];
-        if (!stages.includes('01')) continue;
+        const numbers = stages.filter((name) => /^\d\d$/.test(name)).map((name) => [name, name]);
+        if (numbers.length < 2) continue; // nothing to compare
 
         const controls = document.createElement('p');
         controls.className = 'controls';
@@ -17,7 +18,6 @@
             return box;
         };
         const clients = choose('Client', 'all of them', rows.map((row, index) => [row.cells[0].textContent, index]));
-        const numbers = stages.filter((name) => /^\d\d$/.test(name)).map((name) => [name, name]);
         const one = choose('Compare', 'no stage', numbers);
         const two = choose('with', 'no stage', numbers);
         const count = document.createElement('output');
