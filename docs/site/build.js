@@ -72,14 +72,14 @@ function toPageFrom(address) {
     };
 }
 
-/** The lessons and then the reference, in the order in which docs/README.md names them. */
+/** The lessons, those beyond the seven, and then the reference in the order in which docs/README.md names it. */
 function readingOrder(byFile) {
     const named = byFile.get('docs/README.md').links.map(({ file }) => byFile.get(file));
-    const lessons = tree.stages.map((stage) => byFile.get(`docs/${stage}.md`));
+    const lessons = tree.allStages.map((stage) => byFile.get(`docs/${stage}.md`));
     return [...new Set([...lessons, ...named.filter((page) => page?.file.startsWith('docs/reference/'))])];
 }
 
-/** What of a lesson's code can be searched for: its functions, and the recorded run. */
+/** What of a lesson's code can be searched for: its functions, and the recorded run if there is one. */
 function codeOfLesson({ stage, address }) {
     const functions = tree.filesOf(stage).flatMap((file) =>
         rangesOf(file).map(([name, line]) => ({
@@ -87,7 +87,8 @@ function codeOfLesson({ stage, address }) {
         })),
     );
     const run = { address: `${address}#the-run`, heading: 'The recorded run, moment by moment', title: stage, words: 'replay timeline' };
-    return [...functions, run].map((entry, index) => ({ id: `${address} ${index}`, ...entry }));
+    const runs = tree.stages.includes(stage) ? [run] : [];
+    return [...functions, ...runs].map((entry, index) => ({ id: `${address} ${index}`, ...entry }));
 }
 
 function searchIndex(pages) {

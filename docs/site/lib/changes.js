@@ -3,17 +3,17 @@ import { structuredPatch } from 'diff';
 
 import { calls } from './calls.js';
 import { linesOf } from './code.js';
-import { exists, filesOf, read, stages } from './tree.js';
+import { exists, filesOf, folderOf, read, stageBefore } from './tree.js';
 
 /**
  * What changed in each file of a stage since the stage before. A hunk has the number of its first line
  * in the new file, and its lines, each with "+", "-" or " " in front.
  */
 export function changesSince(stage) {
-    const before = stages[stages.indexOf(stage) - 1];
+    const before = stageBefore(stage);
     if (!before) return [];
     return filesOf(stage).map((file) => {
-        const old = file.replace(stage, before);
+        const old = file.replace(folderOf(stage), folderOf(before));
         if (!exists(old)) return { file, old: '', hunks: [] };
         const { hunks } = structuredPatch(old, file, read(old), read(file), '', '', { context: 3 });
         return { file, old, hunks: hunks.map((hunk) => ({ first: hunk.newStart, lines: hunk.lines })) };

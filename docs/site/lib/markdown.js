@@ -4,7 +4,7 @@ import path from 'node:path';
 import MarkdownIt from 'markdown-it';
 
 import { colour, definitionOf, functionsOf, languageOf, linesOf, placeOf } from './code.js';
-import { addressOf, exists, filesOf, isFolder, read, relative, stages } from './tree.js';
+import { addressOf, allStages, exists, filesOf, folderOf, isFolder, read, relative, stages } from './tree.js';
 import { placeOfTest } from './tests.js';
 
 export const escape = (text) =>
@@ -20,7 +20,7 @@ const wordsOf = (token) => token.children.map((child) => (child.type === 'softbr
 const isTest = /^[A-Z]\w+\.[A-Z]\w+$/;
 
 /** The stage that a lesson is about, if the page is one. */
-export const stageOf = (file) => stages.find((stage) => file === `docs/${stage}.md`);
+export const stageOf = (file) => allStages.find((stage) => file === `docs/${stage}.md`);
 
 /**
  * One page. `html` is what stands in its middle; `headings` are all of it, the title first.
@@ -130,7 +130,7 @@ export class Page {
 
     /** A link to a line of a file: in the pane beside the lesson, or on the file's own page. */
     toLine(file, line, inner) {
-        const own = this.stage && file.startsWith(`${this.stage}/`);
+        const own = this.stage && file.startsWith(`${folderOf(this.stage)}/`);
         if (!own) return `<a class="to-code" href="${this.addressFor(file, `L${line}`)}">${inner}</a>`;
         const id = `name-${this.names.length + 1}`;
         this.names.push({ file, line, id });
@@ -142,7 +142,7 @@ export class Page {
         const [, file, name] = text.match(/^([\w./-]+\.(?:cpp|h|py|js|bash)):([\w:~]+)$/) ?? [];
         if (file) {
             // common.h and console.h are the same in all stages.
-            const whole = [file, `${this.stage ?? stages.at(-1)}/${file}`].find(exists);
+            const whole = [file, `${folderOf(this.stage ?? stages.at(-1))}/${file}`].find(exists);
             const line = whole && definitionOf(whole, name);
             if (!line) this.complain(`${text} is not there`);
             return line ? this.toLine(whole, line, inner) : inner;

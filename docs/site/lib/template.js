@@ -2,7 +2,7 @@
 import { callsOfBare, changesSince } from './changes.js';
 import { colour, languageOf, rangesOf } from './code.js';
 import { escape, lineId } from './markdown.js';
-import { filesOf, read, relative, stages } from './tree.js';
+import { beyond, filesOf, folderOf, read, relative, stageBefore, stages } from './tree.js';
 
 const base = (file) => file.split('/').pop();
 
@@ -42,11 +42,14 @@ ${scripts.map((name) => `<script src="${to(`assets/${name}`)}" defer></script>`)
 `;
 }
 
+/** Whether a page is a lesson with a recorded run: those beyond the seven have none. */
+const hasReplay = (page) => stages.includes(page.stage);
+
 /** The headings of the second level, and of the third where asked for. */
 function contents(page, depth) {
     const shown = page.headings.filter(({ level }) => level >= 2 && level <= depth);
     if (shown.length < 3) return '';
-    const limit = page.stage ? shown.findIndex(({ anchor }) => anchor === 'its-limit') : -1;
+    const limit = hasReplay(page) ? shown.findIndex(({ anchor }) => anchor === 'its-limit') : -1;
     if (limit !== -1) shown.splice(limit + 1, 0, { level: 3, text: 'The run, moment by moment', anchor: 'the-run' });
     const items = shown.map(
         ({ level, text, anchor }) => `<li class="level-${level}"><a href="#${anchor}">${escape(text)}</a></li>`,
@@ -54,13 +57,16 @@ function contents(page, depth) {
     return `<details class="contents"><summary>On this page</summary><ol>${items.join('')}</ol></details>`;
 }
 
+const isBeyond = (page) => beyond.includes(page.stage);
+
 /** The pages before and after this one, of those that `order` holds in reading order. */
 function neighbours(page, order, label) {
     const at = order.indexOf(page);
     if (at === -1) return '';
     const link = (other, word) => {
         if (!other) return '<span></span>';
-        const name = escape(other.stage ?? other.title);
+        const part = isBeyond(other) && !isBeyond(page) ? 'Beyond the article: ' : '';
+        const name = part + escape(other.stage ?? other.title);
         const arrow = word === 'prev' ? `← ${name}` : `${name} →`;
         return `<a rel="${word}" href="${relative(page.address, other.address)}">${arrow}</a>`;
     };
@@ -119,11 +125,12 @@ function withReplay(page) {
 
 /** A lesson, and beside it the code of its stage. */
 export function lessonPage(page, path, order, toPage) {
+    const text = hasReplay(page) ? withReplay(page) : page.html;
     const body = `<div class="room">
-<main id="content">${article(page, order, contents(page, 2) + withReplay(page))}</main>
+<main id="content">${article(page, order, contents(page, 2) + text)}</main>
 <aside class="pane" aria-label="The code of this stage">${pane(page, toPage)}</aside>
 </div>`;
-    const scripts = ['room.js', 'card.js', 'replay.js'];
+    const scripts = ['room.js', 'card.js', ...(hasReplay(page) ? ['replay.js'] : [])];
     return whole({ address: page.address, title: page.title, body, kind: 'lesson', path, scripts });
 }
 
@@ -141,7 +148,7 @@ function pane(page, toPage) {
     const changes = changesSince(page.stage);
     const views = [
         ['code', 'The code'],
-        ...(changes.length ? [['changes', `What changed since ${stages[stages.indexOf(page.stage) - 1]}`]] : []),
+        ...(changes.length ? [['changes', `What changed since ${stageBefore(page.stage)}`]] : []),
         ['bare-main', 'From the bare program to the server'],
     ];
     const choice = views.map(([value, name]) => `<option value="${value}">${escape(name)}</option>`).join('');
@@ -197,7 +204,7 @@ function changedFile(page, { file, old, hunks }) {
 
 function bareAndMain(page) {
     const rows = callsOfBare(page.stage).map(({ name, line, text, places }) => {
-        const bare = `${page.stage}/bare.cpp`;
+        const bare = `${folderOf(page.stage)}/bare.cpp`;
         const there = places.map(({ file, line: number }) => `<a class="to-code" href="#${lineId(file, number)}">${base(file)}, ${number}</a>`);
         return `<tr><td><a class="to-code" href="#${lineId(bare, line)}">${line}</a></td><td><code>${escape(text)}</code></td><td>${there.join('<br>') || `no ${name}()`}</td></tr>`;
     });

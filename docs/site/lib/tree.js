@@ -35,22 +35,44 @@ export function filesBelow(folder, end) {
     });
 }
 
-/** The folders of the stages, in reading order. */
-export const stages = entriesOf('.')
-    .filter((name) => /^\d\d_\w+\/$/.test(name))
-    .map((name) => name.slice(0, -1));
+/** The names of the stages in a folder, in reading order. */
+function stagesIn(folder) {
+    return entriesOf(folder)
+        .filter((name) => /^\d\d_\w+\/$/.test(name))
+        .map((name) => name.slice(0, -1));
+}
 
-/** The files of a stage in the order in which one reads them. The last two are the same in all stages. */
+/** The seven stages of the path, those beyond it, and all of them. */
+export const stages = stagesIn('.');
+export const beyond = stagesIn('beyond');
+export const allStages = [...stages, ...beyond];
+
+/** The folder of a stage. */
+export const folderOf = (stage) => (beyond.includes(stage) ? `beyond/${stage}` : stage);
+
+/** The stage that a stage goes on from, as its README.md says; undefined for the first one. */
+export function stageBefore(stage) {
+    return read(`${folderOf(stage)}/README.md`).match(/Stage before: \[(\w+)\]/)?.[1];
+}
+
+/**
+ * The files of a stage in the order in which one reads them. Those that only this stage has come after
+ * main.cpp. The last two are the same in all stages.
+ */
 export function filesOf(stage) {
-    const order = ['bare.cpp', 'main.cpp', 'conversation.h', 'poller.h', 'server.h', 'connection.h'];
-    order.push('segments.h', 'common.h', 'console.h');
-    return order.map((name) => `${stage}/${name}`).filter(exists);
+    const first = ['bare.cpp', 'main.cpp', 'workers.h', 'store.h'];
+    const last = ['conversation.h', 'poller.h', 'server.h', 'connection.h', 'segments.h', 'common.h', 'console.h'];
+    const there = entriesOf(folderOf(stage)).filter((name) => /\.(cpp|h)$/.test(name));
+    return [...new Set([...first, ...there.filter((name) => !last.includes(name)), ...last])]
+        .filter((name) => there.includes(name))
+        .map((name) => `${folderOf(stage)}/${name}`);
 }
 
 /** The pages that are written in Markdown. */
 export function pages() {
     const lessons = filesBelow('docs', '.md').filter((file) => !file.startsWith('docs/figures/'));
-    return ['README.md', ...lessons, 'tests/README.md', ...stages.map((stage) => `${stage}/README.md`)];
+    const ofStages = [...stages.map((stage) => `${stage}/README.md`), ...filesBelow('beyond', 'README.md')];
+    return ['README.md', ...lessons, 'tests/README.md', ...ofStages];
 }
 
 /** The address of a file or folder of the repository, from the site's root. */

@@ -149,6 +149,22 @@ describe('in a browser', { skip: program ? false : 'no Chromium here' }, () => {
         await close();
     });
 
+    test('after 07 comes a lesson beyond the seven, beside its code and what changed since 07', async () => {
+        const { page, trouble, close } = await open('docs/07_epoll_edge.html');
+        await page.locator('.neighbours a', { hasText: 'Beyond the article' }).first().click();
+        await page.waitForURL(/docs\/08_workers\.html$/);
+        const tabs = await page.locator('.tabs button').allTextContents();
+        assert.deepEqual(tabs.slice(1, 4), ['main.cpp', 'workers.h', 'store.h']);
+        await page.locator('.tabs button', { hasText: 'workers.h' }).click();
+        assert.ok(await page.isVisible('[id="workers.h-L1"]'));
+        await page.selectOption('#view', { label: 'What changed since 07_epoll_edge' });
+        assert.match(await page.textContent('#changed-server\\.h'), /\+.*workers_/);
+        await page.locator('.neighbours a', { hasText: '← 07_epoll_edge' }).first().click();
+        await page.waitForURL(/docs\/07_epoll_edge\.html$/);
+        assert.deepEqual(trouble, []);
+        await close();
+    });
+
     test('a system call tells what it is, by mouse and by keyboard', async () => {
         const { page, close } = await open(stage06);
         const call = page.locator('#view-code .file:not([hidden]) a[data-call=epoll_create1]').first();

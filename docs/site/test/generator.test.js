@@ -11,7 +11,7 @@ import { build } from '../build.js';
 import { changesSince, callsOfBare } from '../lib/changes.js';
 import { definitionOf, linesOf, placeOf, rangesOf } from '../lib/code.js';
 import { anchorOf, Page } from '../lib/markdown.js';
-import { filesBelow, output, stages } from '../lib/tree.js';
+import { allStages, beyond, filesBelow, filesOf, folderOf, output, stageBefore, stages } from '../lib/tree.js';
 import { serve } from '../serve.js';
 
 const problemsOf = (text) => new Page('docs/06_epoll_level.md', text).problems;
@@ -74,7 +74,7 @@ test('definitions are told from calls', () => {
 });
 
 test('what is shown as changed stands in the new file, where it says', () => {
-    for (const { file, hunks } of stages.flatMap(changesSince)) {
+    for (const { file, hunks } of allStages.flatMap(changesSince)) {
         for (const { first, lines } of hunks) {
             const kept = lines.filter((line) => !/^[-\\]/.test(line)).map((line) => line.slice(1));
             assert.deepEqual(linesOf(file).slice(first - 1, first - 1 + kept.length), kept, file);
@@ -86,8 +86,32 @@ test('what is shown as changed stands in the new file, where it says', () => {
     assert.deepEqual(changesSince(stages[0]), []);
 });
 
+test('a stage goes on from the one that its README.md names', () => {
+    assert.deepEqual(stages.map(stageBefore), [undefined, ...stages.slice(0, -1)]);
+    for (const stage of beyond) assert.ok(allStages.includes(stageBefore(stage)), stage);
+    assert.equal(stageBefore('08_workers'), '07_epoll_edge');
+});
+
+test('what changed in 08 is seen against 07', () => {
+    const changes = changesSince('08_workers').map(({ file, old, hunks }) => [path.basename(file), old, hunks.length > 0]);
+    for (const name of ['workers.h', 'store.h']) assert.deepEqual(changes.find(([each]) => each === name), [name, '', false]);
+    for (const [name, isOther] of [['server.h', true], ['common.h', false]]) {
+        assert.deepEqual(changes.find(([each]) => each === name), [name, `07_epoll_edge/${name}`, isOther]);
+    }
+});
+
+test('no file of a stage is left out, and those that only this stage has come after main.cpp', () => {
+    for (const stage of allStages) {
+        const there = ['.cpp', '.h'].flatMap((end) => filesBelow(folderOf(stage), end));
+        assert.deepEqual(filesOf(stage).sort(), there.sort(), stage);
+    }
+    const names = filesOf('08_workers').map((file) => file.replace('beyond/08_workers/', ''));
+    assert.deepEqual(names.slice(0, 4), ['bare.cpp', 'main.cpp', 'workers.h', 'store.h']);
+    assert.deepEqual(names.slice(-2), ['common.h', 'console.h']);
+});
+
 test('each call of a bare program is beside those of the server', () => {
-    for (const stage of stages) {
+    for (const stage of allStages) {
         for (const { name, places } of callsOfBare(stage)) assert.ok(places.length > 0, `${stage}: ${name}`);
     }
     const wait = callsOfBare('06_epoll_level').find(({ name }) => name === 'epoll_wait');
@@ -209,13 +233,44 @@ test('in 01, B and C are reset when the server has ended', () => {
     assert.ok(threads[0].isOver);
 });
 
+test('pages and folders of the stages beyond the seven refer to each other', () => {
+    const problems = (file, text) => new Page(file, text).problems;
+    assert.deepEqual(problems('docs/06_epoll_level.md', '[x](../beyond/08_workers/bare.cpp), [y](../beyond/08_workers/)'), []);
+    assert.match(problems('docs/06_epoll_level.md', '[x](../beyond/08_workers/no.h)')[0], /there is no beyond\/08_workers\/no\.h/);
+    assert.deepEqual(problems('beyond/08_workers/README.md', '[x](../../docs/07_epoll_edge.md)'), []);
+    const wrong = new Page('docs/08_workers.md', '`Workers::fly()`');
+    assert.match(wrong.problems[0], /Workers::fly\(\) is not there/);
+    const right = new Page('docs/08_workers.md', '`common.h:Fd`, `Workers::start_thread()`');
+    assert.deepEqual(right.problems, []);
+    assert.match(right.html, /href="#common\.h-L\d+".*href="#workers\.h-L\d+"/);
+    assert.match(fs.readFileSync(path.join(output, 'beyond/08_workers/index.html'), 'utf8'), /Stage before: <a href="\.\.\/\.\.\/07_epoll_edge\/index\.html">/);
+});
+
+test('a lesson beyond the seven is beside its code; it can be searched, and has no recorded run', () => {
+    const index = fs.readFileSync(path.join(output, 'assets/search-index.js'), 'utf8');
+    for (const stage of beyond) {
+        const text = fs.readFileSync(path.join(output, `docs/${stage}.html`), 'utf8');
+        for (const file of filesOf(stage)) assert.ok(text.includes(`<details class="file" data-file="${file}"`), file);
+        assert.ok(text.includes(`What changed since ${stageBefore(stage)}`), stage);
+        assert.doesNotMatch(text, /the-run|class="replay"|replay\.js/, stage);
+        assert.ok(index.includes(`docs/${stage}.html#main.cpp-L`), stage);
+        assert.ok(!index.includes(`docs/${stage}.html#the-run`), stage);
+    }
+});
+
+test('after the seven lessons come those beyond them', () => {
+    const links = (stage) => fs.readFileSync(path.join(output, `docs/${stage}.html`), 'utf8').match(/<a rel="(?:prev|next)".*?<\/a>/g).join('\n');
+    assert.match(links(stages.at(-1)), new RegExp(`href="${beyond[0]}\\.html">Beyond the article: ${beyond[0]} →`));
+    assert.match(links(beyond[0]), new RegExp(`rel="prev" href="${stages.at(-1)}\\.html">← ${stages.at(-1)}<`));
+});
+
 test('lessons and reference follow each other', () => {
     const next = (file) => fs.readFileSync(path.join(output, file), 'utf8').match(/rel="next" href="([^"]+)"/)?.[1];
     let file = `docs/${stages[0]}.html`;
     const seen = new Set();
     for (; file && !seen.has(file); file = next(file) && path.posix.join(path.posix.dirname(file), next(file))) seen.add(file);
     for (const page of filesBelow('docs/reference', '.md')) assert.ok(seen.has(page.replace(/\.md$/, '.html')), page);
-    for (const stage of stages) assert.ok(seen.has(`docs/${stage}.html`), stage);
+    assert.deepEqual([...seen].slice(0, allStages.length), allStages.map((stage) => `docs/${stage}.html`));
     assert.equal(file, undefined);
 });
 
@@ -281,7 +336,7 @@ test('each recorded call has a place in the code', () => {
 });
 
 test('a page is not too large', () => {
-    for (const stage of stages) {
+    for (const stage of allStages) {
         const page = fs.readFileSync(path.join(output, `docs/${stage}.html`));
         assert.ok(page.length <= 500_000, `${stage}: ${page.length} bytes`);
         assert.ok(zlib.gzipSync(page).length <= 100_000, `${stage}: ${zlib.gzipSync(page).length} bytes, compressed`);
