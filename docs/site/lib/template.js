@@ -67,7 +67,7 @@ function neighbours(page, order, label) {
         if (!other) return '<span></span>';
         const part = isBeyond(other) && !isBeyond(page) ? 'Beyond the article: ' : '';
         const name = part + escape(other.stage ?? other.title);
-        const arrow = word === 'prev' ? `← ${name}` : `${name} →`;
+        const arrow = word === 'prev' ? `←&nbsp;${name}` : `${name}&nbsp;→`;
         return `<a rel="${word}" href="${relative(page.address, other.address)}">${arrow}</a>`;
     };
     return `<nav class="neighbours" aria-label="${label}">${link(order[at - 1], 'prev')}${link(order[at + 1], 'next')}</nav>`;

@@ -260,8 +260,8 @@ test('a lesson beyond the seven is beside its code; it can be searched, and has 
 
 test('after the seven lessons come those beyond them', () => {
     const links = (stage) => fs.readFileSync(path.join(output, `docs/${stage}.html`), 'utf8').match(/<a rel="(?:prev|next)".*?<\/a>/g).join('\n');
-    assert.match(links(stages.at(-1)), new RegExp(`href="${beyond[0]}\\.html">Beyond the article: ${beyond[0]} →`));
-    assert.match(links(beyond[0]), new RegExp(`rel="prev" href="${stages.at(-1)}\\.html">← ${stages.at(-1)}<`));
+    assert.match(links(stages.at(-1)), new RegExp(`href="${beyond[0]}\\.html">Beyond the article: ${beyond[0]}&nbsp;→`));
+    assert.match(links(beyond[0]), new RegExp(`rel="prev" href="${stages.at(-1)}\\.html">←&nbsp;${stages.at(-1)}<`));
 });
 
 test('lessons and reference follow each other', () => {
