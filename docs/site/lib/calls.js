@@ -15,6 +15,7 @@ export const calls = {
     epoll_ctl: { what: 'changes the list: adds, modifies or deletes a descriptor', man: 'epoll_ctl(2)', page: `${rest}/epoll_corners.md#what-epoll_ctl-refuses`, test: 'FaultsOfRegistration.FailureEndsOneClientOnly' },
     epoll_pwait: { what: 'waits for the list, and lets signals in during the wait', man: 'epoll_wait(2)', page: lesson('06', 'epoll_level', 'what-it-takes'), test: 'Lifecycle.SignalBetweenCheckAndWait' },
     epoll_wait: { what: 'waits until descriptors on the list are ready, and returns these', man: 'epoll_wait(2)', page: lesson('06', 'epoll_level'), test: 'EpollFacts.LevelReportsAgainAndAgain' },
+    eventfd: { what: 'makes a counter in the kernel; adding to it wakes who waits for it', man: 'eventfd(2)', page: lesson('08', 'workers'), test: 'WorkersAndTheDisk.AnswerComesAfterTheDisk' },
     fork: { what: 'makes a copy of the process', man: 'fork(2)', page: `${rest}/epoll_corners.md#dup-and-fork`, test: 'EpollFacts.CopyKeepsAClosedDescriptorOnTheList' },
     getsockname: { what: 'says which address and port a socket has', man: 'getsockname(2)', page: `${rest}/addresses.md#when-bind-refuses`, test: 'Lifecycle.PortInUse' },
     htons: { what: 'puts the two bytes of a port into the network’s order', man: 'byteorder(3)', page: `${rest}/addresses.md#byte-order`, test: 'Lifecycle.PortInUse' },
