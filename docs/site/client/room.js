@@ -186,5 +186,14 @@
     choose('code');
     mark(files[0].dataset.file, [[1, 1]]);
     setFolded(true);
-    if (!toLine(decodeURIComponent(location.hash))) follow();
+
+    /** Goes to the line that the address names. The browser scrolls there, too, which must not lead away from it. */
+    function toAddress() {
+        const isLine = toLine(decodeURIComponent(location.hash));
+        if (isLine) noteBlock();
+        return isLine;
+    }
+
+    if (!toAddress()) follow();
+    addEventListener('load', toAddress);
 })();

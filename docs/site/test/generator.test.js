@@ -243,7 +243,7 @@ test('pages and folders of the stages beyond the seven refer to each other', () 
     const right = new Page('docs/08_workers.md', '`common.h:Fd`, `Workers::start_thread()`');
     assert.deepEqual(right.problems, []);
     assert.match(right.html, /href="#common\.h-L\d+".*href="#workers\.h-L\d+"/);
-    assert.ok(fs.existsSync(path.join(output, 'beyond/08_workers/index.html')));
+    assert.match(fs.readFileSync(path.join(output, 'beyond/08_workers/index.html'), 'utf8'), /Stage before: <a href="\.\.\/\.\.\/07_epoll_edge\/index\.html">/);
 });
 
 test('a lesson beyond the seven is beside its code; it can be searched, and has no recorded run', () => {
