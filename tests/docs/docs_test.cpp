@@ -245,8 +245,7 @@ const std::set<std::string>& options_of(const std::string& program) {
 /// What is wrong with the options given to a stage in this command; "" if nothing.
 std::string wrong_option(const std::string& command) {
     if (command.find("tour break") != std::string::npos) return ""; // a mistake has a number, too
-    static const std::regex call{
-        R"((0[1-9]_[a-z_]+|tour run (\d\d))((?: +[^\s|;&#)<>]+)*))"};
+    static const std::regex call{R"((0[1-9]_[a-z_]+|tour run (\d\d))((?: +[^\s|;&#)<>]+)*))"};
     static const std::regex option{R"( (--[a-z][a-z-]*))"};
     for (std::sregex_iterator found(command.begin(), command.end(), call), end; found != end;
          ++found) {

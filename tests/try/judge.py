@@ -420,7 +420,9 @@ def arguments_of(words: list[str]) -> argparse.Namespace:
         prog="./tour try",
         description="Tries your server with the tests of the stages. See docs/your_server.md.",
     )
-    parser.add_argument("--as", dest="stage", choices=STAGES + BEYOND, help="judge it as this stage")
+    parser.add_argument(
+        "--as", dest="stage", choices=STAGES + BEYOND, help="judge it as this stage"
+    )
     parser.add_argument("--level", type=int, choices=range(1, 10), help="only up to this level")
     parser.add_argument("--only", metavar="SUITE", help="only tests whose names begin so")
     parser.add_argument("--list", action="store_true", help="list the tests, and run nothing")
