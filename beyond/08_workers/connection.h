@@ -108,20 +108,18 @@ public:
     // connection, or gives it a new deadline.
     void handle_deadline() {
         const bool is_draining = state_ == State::draining;
+        const bool is_storing = state_ == State::storing;
         if (state_ == State::receiving) {
             respond(responses_.too_late);
-        } else if (state_ == State::storing) {
-            // The disk is late, not the client.
-            deadline_ = options_.new_deadline();
         } else if (is_blocked_ && is_draining && unacknowledged() == 0) {
             // We don't wait for a client that has everything.
             end();
-        } else if (is_blocked_ && !has_taken_more()) {
+        } else if (is_blocked_ && !is_storing && !has_taken_more()) {
             throw std::runtime_error("the client does not read");
         } else {
             // The client gets more time. Either it still takes its response, or
-            // our last call for it was not blocked. Then we are late, not the
-            // client.
+            // our last call for it was not blocked, or its request is still
+            // being stored. Then we are late, not the client.
             deadline_ = options_.new_deadline();
         }
     }

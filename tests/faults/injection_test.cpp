@@ -41,10 +41,22 @@ Names errors_of_accept() {
             "ENETUNREACH", "ENOSR",        "ETIMEDOUT", "ESOCKTNOSUPPORT", "EPROTONOSUPPORT"};
 }
 
+/// Of the database, whose errors become a 503 for those who wait, and of the workers.
+std::vector<Call> calls_of_storing() {
+    return {
+        {"fcntl", "8", {}},   // of a lock: see Workers.WaitForAnotherWriterHoldsUpNobodyElse
+        {"pread64", "8", {}}, // what it has read before is in memory
+        {"pwrite64", "8", {"EINTR", "EIO", "ENOSPC", "EDQUOT", "EFBIG"}, true},
+        {"fdatasync", "8", {"EINTR", "EIO", "ENOSPC", "EDQUOT"}, true},
+        {"read", "8", {"EINTR"}}, // of the eventfd: its next write wakes the loop again
+        {"getsockopt", "8", {}},  // SO_ERROR does not fail on a connection
+    };
+}
+
 /// accept(2), recv(2), send(2), write(2), … and ip(7), tcp(7): without the errors that say that
 /// the program is wrong (EBADF, EFAULT, EINVAL, ENOTSOCK).
-const std::vector<Call>& serving_calls() {
-    static const std::vector<Call> table{
+std::vector<Call> serving_calls() {
+    std::vector<Call> table{
         {"accept4", "2345678", errors_of_accept()},
         {"recvfrom",
          "2345678",
@@ -74,13 +86,6 @@ const std::vector<Call>& serving_calls() {
         {"rseq", "3", {}},              // the C library does without it
         {"set_robust_list", "3", {}},   // not looked at
         {"futex", "38", {}},            // the locks of the C library try again by themselves
-        // The database. Its errors become a 503 for those who wait.
-        {"fcntl", "8", {}},   // of a lock: see Workers.WaitForAnotherWriterHoldsUpNobodyElse
-        {"pread64", "8", {}}, // what it has read before is in memory
-        {"pwrite64", "8", {"EINTR", "EIO", "ENOSPC", "EDQUOT", "EFBIG"}, true},
-        {"fdatasync", "8", {"EINTR", "EIO", "ENOSPC", "EDQUOT"}, true},
-        {"read", "8", {"EINTR"}}, // of the eventfd: its next write wakes the loop again
-        {"getsockopt", "8", {}},  // SO_ERROR does not fail on a connection
         // Memory. Where brk() finds none, mmap() is asked, so one alone does no harm: see
         // FailedAllocations, and LimitsOfThreads.ServesOnWhenNoThreadCanBeMade for stacks.
         {"mmap", "2345678", {}},
@@ -89,6 +94,7 @@ const std::vector<Call>& serving_calls() {
         {"munmap", "3", {}},  // of a whole mapping: does not fail
         {"madvise", "3", {}}, // advice: what comes of it is not looked at
     };
+    for (const Call& call : calls_of_storing()) table.push_back(call);
     return table;
 }
 

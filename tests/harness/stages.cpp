@@ -80,6 +80,13 @@ Stage tried(const Subject& subject, Stage stage) {
     return stage;
 }
 
+/// Those of 08 are the faults of 07, and more. Its database and its eventfd take two descriptors.
+void add_faults_of_workers(Stage& bare) {
+    bare.beside_slow_disk = "10 x 200";
+    bare.after_a_left_job = "gets the other's";
+    bare.out_of_descriptors = "25 x 200";
+}
+
 /// The bare program of a stage. It has the stage's idea, and the faults that its header names.
 Stage bare_program(const Stage& stage) {
     Stage bare = stage;
@@ -96,7 +103,7 @@ Stage bare_program(const Stage& stage) {
     bare.after_a_reset = "exit 1";
     bare.out_of_descriptors = "exit 1";
     bare.at_sigterm = "SIGTERM";
-    switch (stage.number) {
+    switch (std::min(stage.number, last_of_path)) {
     case 1:
     case 2:
         bare.after_a_fin = "spins, next: no answer";
@@ -107,20 +114,17 @@ Stage bare_program(const Stage& stage) {
     case 6:
         bare.after_a_stop = "exit 1";
         break;
-    case 8:
-        bare.beside_slow_disk = "10 x 200";
-        bare.after_a_left_job = "gets the other's";
-        [[fallthrough]];
     case 7:
         bare.after_a_fin = "spins, next: no answer";
         bare.half_close = "no answer";
         bare.after_a_reset = "keeps its descriptor, next: 200";
         bare.after_a_stop = "exit 1";
-        bare.out_of_descriptors = stage.number == 7 ? "27 x 200" : "25 x 200";
+        bare.out_of_descriptors = "27 x 200";
         break;
     default:
         break;
     }
+    if (stage.number == 8) add_faults_of_workers(bare);
     return bare;
 }
 

@@ -164,7 +164,7 @@ TEST_P(LateServerInLoop, ClientsWhoseTimeIsUpDoNotHoldUpOthers) {
     strace.detach();
     const std::string log = strace.log();
     // Where it is stored first, the response waits for the disk. But the request is read in time.
-    const auto turn = stage().profile.keeps_requests ? "\"GET " : "HTTP/1.0 200";
+    const char* turn = stage().profile.keeps_requests ? "\"GET " : "HTTP/1.0 200";
     EXPECT_LE(count_before(turn, "HTTP/1.0 408", log), 200U) << log;
 }
 

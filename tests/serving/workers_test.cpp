@@ -11,7 +11,6 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
-#include <random>
 #include <set>
 #include <string>
 #include <vector>
@@ -49,45 +48,60 @@ TEST_P(Workers, StoresTheWholeHead) {
               "[b'GET /\\x01\\xff HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n']\n");
 }
 
+/// Clients that ask one server, twenty at a time, each for something else.
+class Askers {
+public:
+    /// Asks until so many more have been answered; what they asked for goes to `answered`.
+    void ask(const StageProcess& server, std::size_t more, std::set<std::string>& answered) {
+        const auto enough = answered.size() + more;
+        while (answered.size() < enough) {
+            while (clients_.size() < 20) {
+                const auto line = "GET /" + std::to_string(++asked_) + " HTTP/1.0";
+                clients_.emplace_back(line, std::make_unique<HttpClient>(server.address()));
+                clients_.back().second->send(line + "\r\n\r\n");
+            }
+            ASSERT_TRUE(eventually([&] { return collect(answered, false) > 0; }));
+        }
+    }
+
+    /// The server has ended: the last answers may be here, and not read yet.
+    void end(std::set<std::string>& answered) { collect(answered, true); }
+
+    std::size_t asked() const { return asked_; }
+
+private:
+    /// Reads the answers that are here, or all; their number.
+    std::size_t collect(std::set<std::string>& answered, bool all) {
+        return std::erase_if(clients_, [&](auto& each) {
+            if (!all && !each.second->readable()) return false;
+            if (each.second->read_to_end().status() == 200) answered.insert(each.first);
+            return true;
+        });
+    }
+
+    std::vector<std::pair<std::string, std::unique_ptr<HttpClient>>> clients_;
+    std::size_t asked_ = 0;
+};
+
 // Each round kills the server after another number of answers, while more requests are on their
 // way. Then the next server goes on with the same file.
 TEST_P(Workers, WhatIsAnsweredIsInTheFileAfterAKill) {
-    constexpr std::size_t rounds = 50, clients_at_once = 20;
+    constexpr std::size_t rounds = 50;
     const TemporaryFolder folder;
     const auto database = folder.path() / "requests.db";
-    std::mt19937 random{20};
     std::set<std::string> answered;
-    std::size_t asked = 0;
+    Askers askers;
     for (std::size_t round = 0; round < rounds; ++round) {
         StageProcess server{stage(), {"--quiet", "--database", database}};
-        const auto enough = answered.size() + 1 + random() % 60;
-        std::vector<std::pair<std::string, std::unique_ptr<HttpClient>>> clients;
-        while (answered.size() < enough) {
-            while (clients.size() < clients_at_once) {
-                const auto line = "GET /" + std::to_string(++asked) + " HTTP/1.0";
-                clients.emplace_back(line, std::make_unique<HttpClient>(server.address()));
-                clients.back().second->send(line + "\r\n\r\n");
-            }
-            ASSERT_TRUE(eventually([&] {
-                return std::any_of(clients.begin(), clients.end(),
-                                   [](const auto& each) { return each.second->readable(); });
-            }));
-            std::erase_if(clients, [&](auto& each) {
-                if (!each.second->readable()) return false;
-                EXPECT_EQ(each.second->read_to_end().status(), 200);
-                answered.insert(each.first);
-                return true;
-            });
-        }
+        askers.ask(server, 1 + round * 37 % 60, answered);
         server.send_signal(SIGKILL);
         ASSERT_EQ(server.ending(), "SIGKILL");
-        for (auto& [line, client] : clients) // the last answers: sent, and not read yet
-            if (client->read_to_end().status() == 200) answered.insert(line);
+        askers.end(answered);
     }
     const auto found = stored(database);
     for (const auto& line : answered) ASSERT_TRUE(found.contains(line)) << line;
     EXPECT_GE(answered.size(), rounds);
-    EXPECT_LE(found.size(), asked);
+    EXPECT_LE(found.size(), askers.asked());
 }
 
 TEST_P(Workers, BadDatabaseIsAClearError) {
