@@ -53,6 +53,16 @@ std::vector<Call> calls_of_storing() {
     };
 }
 
+/// Of memory. Where brk() finds none, mmap() is asked, so one alone does no harm: see
+/// FailedAllocations, and LimitsOfThreads.ServesOnWhenNoThreadCanBeMade for stacks.
+std::vector<Call> calls_of_memory() {
+    return {
+        {"mmap", "2345678", {}}, {"brk", "2345678", {}},
+        {"mprotect", "3", {}},   {"munmap", "3", {}}, // of a whole mapping: does not fail
+        {"madvise", "3", {}},                         // advice: what comes of it is not looked at
+    };
+}
+
 /// accept(2), recv(2), send(2), write(2), … and ip(7), tcp(7): without the errors that say that
 /// the program is wrong (EBADF, EFAULT, EINVAL, ENOTSOCK).
 std::vector<Call> serving_calls() {
@@ -86,15 +96,9 @@ std::vector<Call> serving_calls() {
         {"rseq", "3", {}},              // the C library does without it
         {"set_robust_list", "3", {}},   // not looked at
         {"futex", "38", {}},            // the locks of the C library try again by themselves
-        // Memory. Where brk() finds none, mmap() is asked, so one alone does no harm: see
-        // FailedAllocations, and LimitsOfThreads.ServesOnWhenNoThreadCanBeMade for stacks.
-        {"mmap", "2345678", {}},
-        {"brk", "2345678", {}},
-        {"mprotect", "3", {}},
-        {"munmap", "3", {}},  // of a whole mapping: does not fail
-        {"madvise", "3", {}}, // advice: what comes of it is not looked at
     };
-    for (const Call& call : calls_of_storing()) table.push_back(call);
+    for (const auto& more : {calls_of_storing(), calls_of_memory()})
+        table.insert(table.end(), more.begin(), more.end());
     return table;
 }
 
