@@ -450,7 +450,10 @@ TEST_P(InjectionInSetUp, NoMemoryIsAClearError) {
             std::string plan = "early=";
             for (std::size_t i = 0; i < number; ++i) plan += "0,";
             const FaultLog own;
-            ChildProcess server{stage_command(stage(), {}), own.options(plan + "12!")};
+            const TemporaryFolder folder;
+            SpawnOptions options = own.options(plan + "12!");
+            options.folder = folder.path();
+            ChildProcess server{stage_command(stage(), {}), options};
             const auto said = [&](const std::string& text) {
                 return server.err().find(stage().name + ": " + text) != std::string::npos;
             };
@@ -484,7 +487,8 @@ TEST_P(InjectionInSetUp, EndWithAClearError) {
                                              "inject=" + call + ":error=" + error + ":when=1"};
             const auto words = stage_command(stage(), {});
             command.insert(command.end(), words.begin(), words.end());
-            const Finished finished = run_command(command);
+            const TemporaryFolder folder;
+            const Finished finished = run_command(command, {.folder = folder.path()});
             EXPECT_EQ(finished.exit_code, 1) << finished.err;
             const auto lines = lines_of(finished.err);
             ASSERT_FALSE(lines.empty());

@@ -238,7 +238,10 @@ TEST_P(OutputShared, BackgroundJobUnderTostopIsNotStopped) {
     const auto words = stage_command(stage(), {});
     command.insert(command.end(), words.begin(), words.end());
     const int side = terminal.writer.number();
-    const ChildProcess job{command, {.stdin_from = side, .stdout_from = side, .stderr_from = side}};
+    const TemporaryFolder folder;
+    const ChildProcess job{
+        command,
+        {.stdin_from = side, .stdout_from = side, .stderr_from = side, .folder = folder.path()}};
     std::string shown;
     const auto listens = [&] {
         shown += take_text(terminal);
