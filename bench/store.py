@@ -31,11 +31,11 @@ def start_of(workers: int, folder: pathlib.Path) -> Callable[[], Server]:
 
 def store(settings: Settings) -> Result:
     """In turn: requests a second from one client and from many; and how long somebody waits beside
-    the many who needs no disk. Then commits are counted."""
+    the many who needs no disk. Then it is counted how many requests share a sync."""
     alone: dict[str, list[float]] = {}
     crowd: dict[str, list[float]] = {}
     waits: dict[str, list[float]] = {}
-    commits: dict[str, float] = {}
+    shared: dict[str, float] = {}
     with running(*(start_of(workers, settings.folder) for workers in WORKERS)) as started:
         for turn in range(settings.rounds):
             for server in started:
@@ -47,7 +47,7 @@ def store(settings: Settings) -> Result:
                 crowd.setdefault(server.name, []).append(many)
                 waits.setdefault(server.name, []).append(wait)
         for server in started:
-            commits[server.name] = requests_for_a_sync(server, settings)
+            shared[server.name] = requests_for_a_sync(server, settings)
     rows = [
         [
             name,
@@ -55,7 +55,7 @@ def store(settings: Settings) -> Result:
             median(crowd[name]),
             spread(crowd[name]),
             ratio(crowd[name], crowd[name_of(0)]),
-            commits[name],
+            shared[name],
             median(waits[name]),
         ]
         for name in crowd
@@ -84,13 +84,15 @@ def beside_a_crowd(server: Server, seconds: int) -> tuple[float, float]:
     """Requests a second of the crowd, and the median of the waits of one client beside it, in
     milliseconds."""
     waits: list[float] = []
+    wrong: list[bytes] = []
     done = threading.Event()
 
     def ask() -> None:
         while not done.wait(0.02):
             start = time.perf_counter()
-            if b" 431 " not in get(server.port, NEEDS_NO_DISK):
-                raise RuntimeError(f"{server.name}: no 431")
+            answer = get(server.port, NEEDS_NO_DISK)
+            if b" 431 " not in answer:
+                wrong.append(answer)
             waits.append((time.perf_counter() - start) * 1000)
 
     bystander = threading.Thread(target=ask)
@@ -100,11 +102,13 @@ def beside_a_crowd(server: Server, seconds: int) -> tuple[float, float]:
     finally:
         done.set()
         bystander.join()
+    if wrong:
+        raise RuntimeError(f"{server.name} gives a wrong answer: {wrong[0]!r}")
     return requests / seconds, median(waits)
 
 
 def requests_for_a_sync(server: Server, settings: Settings) -> float:
-    """While strace counts."""
+    """How many requests of the crowd share a call of fdatasync(), by the count of strace."""
     log = settings.folder / "syncs.log"
     words = [
         "strace",

@@ -30,8 +30,8 @@ const std::string for_plain_stages =
     "ComparisonOfCost*:LimitsOfThreads.*:" // it has threads and memory of its own
     "Limits.LargestBodyIsNotKeptInMemory/*:"
     "LimitsOfConcurrent.MemoryOfAConnectionDoesNotGrowWithTheBody/*:"
-    "Faults*:ComparisonOfDisk*:WorkersAndTheDisk*:"    // faults.cpp must be the first library,
-    "Wire.EverySendIsShort/*:"                         // and a sanitizer's runtime wants to be
+    "Faults*:ComparisonOfDisk*:WorkersAndTheDisk*:"
+    "Wire.EverySendIsShort/*:"                         // it must be the first library itself
     "Calls*:Injection*:Wire.EachByteIsLookedAtOnce/*:" // it makes calls of its own
     "Wire.SecondSendDoesNotCostTheResponse/*:" // it cannot look for leaks while it is traced
     "Lifecycle.SignalBetweenCheckAndWait/*:"   // ThreadSanitizer delivers signals when it likes

@@ -121,10 +121,13 @@ Fd listen_on(const Options& options) {
 
 // ---- The server -------------------------------------------------------------
 
-// SQLite writes for one connection at a time, so one worker is enough for it. A
-// database that can do more at once is worth more workers.
+// This many threads store requests (--workers). SQLite writes for one
+// connection at a time, so one is enough for it. A database that can do more at
+// once is worth more workers.
 std::size_t worker_count = 1;
+// At most this many requests wait to be stored (--queue).
 std::size_t max_waiting = 1000;
+// The file that keeps the requests (--database).
 std::string database = "requests.db";
 
 void serve(const Options& options, const Responses& responses,

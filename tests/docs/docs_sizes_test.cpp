@@ -69,12 +69,18 @@ std::vector<std::string> code_of(const Stage& stage, const std::vector<std::stri
     return all;
 }
 
-/// The columns of a table: files that stand for themselves, and those of a stage's own together.
-std::vector<std::vector<std::string>> columns_of(const Stage& stage) {
-    std::vector<std::vector<std::string>> columns;
+/// A column of a table: a file, or those of a stage's own together.
+struct Column {
+    std::string name;
+    std::vector<std::string> files;
+};
+
+std::vector<Column> columns_of(const Stage& stage) {
+    const bool is_beyond = stage.number > last_of_path;
+    std::vector<Column> columns;
     for (const auto& file : roles)
-        if (stage.number <= last_of_path || file != "conversation.h") columns.push_back({file});
-    if (stage.number > last_of_path) columns.push_back(files_of_its_own(stage));
+        if (!is_beyond || file != "conversation.h") columns.push_back({'`' + file + '`', {file}});
+    if (is_beyond) columns.push_back({"files of its own", files_of_its_own(stage)});
     return columns;
 }
 
@@ -84,8 +90,8 @@ std::string cell(std::size_t lines) { return lines == 0 ? "" : std::to_string(li
 std::string row_of_stage(const Stage& stage) {
     std::vector<std::string> cells{std::to_string(code_of(stage, "bare.cpp").size())};
     std::size_t lines = 0, letters = 0;
-    for (const auto& files : columns_of(stage)) {
-        const auto code = code_of(stage, files);
+    for (const Column& column : columns_of(stage)) {
+        const auto code = code_of(stage, column.files);
         lines += code.size();
         for (const auto& line : code) letters += line.size();
         cells.push_back(cell(code.size()));
@@ -100,8 +106,9 @@ std::string row_of_step(const Stage& before, const Stage& after) {
     std::vector<std::string> cells{
         std::to_string(changed_lines(code_of(before, "bare.cpp"), code_of(after, "bare.cpp")))};
     std::size_t all = 0;
-    for (const auto& files : columns_of(after)) {
-        const auto changed = changed_lines(code_of(before, files), code_of(after, files));
+    for (const Column& column : columns_of(after)) {
+        const auto changed =
+            changed_lines(code_of(before, column.files), code_of(after, column.files));
         all += changed;
         cells.push_back(cell(changed));
     }
@@ -113,9 +120,8 @@ std::string row_of_step(const Stage& before, const Stage& after) {
 std::vector<std::string> heading(const std::string& first, const Stage& stage,
                                  const std::vector<std::string>& last) {
     std::string names = "| " + first + " | `bare.cpp` |", rule = "| --- | ---: |";
-    for (const auto& files : columns_of(stage)) {
-        const bool is_one = files.size() == 1 && files.front() != "workers.h";
-        names += is_one ? " `" + files.front() + "` |" : " files of its own |";
+    for (const Column& column : columns_of(stage)) {
+        names += ' ' + column.name + " |";
         rule += " ---: |";
     }
     for (const auto& name : last) names += ' ' + name + " |", rule += " ---: |";
